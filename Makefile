@@ -12,7 +12,7 @@ sweep: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# In order: the files with the fewest tests take longest, and would otherwise be the last.
+# The order is kept because the files with the fewest tests take longest, and would otherwise be run last.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 

@@ -86,7 +86,7 @@ def train(task: Task, trials: Sequence[tuple[int, Trial]], bracket: BracketPlan 
         bracket=bracket,
     )
     last, found = np.full(len(trials), np.inf), np.full(len(trials), np.inf)
-    for event in choose_executor(RuntimeConfig()).prepare(plan).run():
+    for event in choose_executor(RuntimeConfig(), measured=False).prepare(plan).run():
         if isinstance(event, EpochEnd):
             last[event.lane] = event.metrics.get("val/loss", np.inf)
         elif isinstance(event, Stopped) and event.ending is Ending.reached:

@@ -66,7 +66,7 @@ def mlp(inputs: Inputs, outputs: int = 1, units: Sequence[int] = (64, 64), activ
     """
     is_list = isinstance(units, Sequence) and not isinstance(units, str)
     require(is_list, f"model.units must be a list, such as [64,64], not {units!r}.")
-    require(len(units) <= MOST_LAYERS, f"model.units: {len(units):,} hidden layers are more than {MOST_LAYERS}.")
+    require(len(units) <= MOST_LAYERS, f"model.units has {len(units):,} layers; at most {MOST_LAYERS} are allowed.")
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
@@ -98,7 +98,9 @@ def cnn(
     require(len(shape) == 3, f"model=cnn takes images, not {inputs} columns of numbers. Use model=mlp, or data=images.")
     is_list = isinstance(filters, Sequence) and not isinstance(filters, str) and len(filters) > 0
     require(is_list, f"model.filters must be a list, such as [16,32,64], not {filters!r}.")
-    require(len(filters) <= MOST_LAYERS, f"model.filters: {len(filters):,} convolutions are more than {MOST_LAYERS}.")
+    require(
+        len(filters) <= MOST_LAYERS, f"model.filters has {len(filters):,} layers; at most {MOST_LAYERS} are allowed."
+    )
     for width in filters:
         require_whole("model.filters", width, 1, MOST_UNITS)
     require_whole("model.units", units, 0, MOST_UNITS)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-# TensorFlow would say more where JAX is installed, and some tests import it themselves.
+# TensorFlow would log more if JAX is installed, and some tests import TensorFlow themselves.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import pytest
@@ -24,13 +24,13 @@ from tests.warm import Warm
 
 ROOT = Path(__file__).parents[1]
 
-# By default, the collector would take an eighth of the suite's time, most of it among the objects of libraries.
+# By default, garbage collection would take an eighth of the suite's time, mostly for objects of libraries.
 gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """Undo what a command does to the collector; otherwise the threads of MLflow's pools would never end."""
+    """Undo what a command does to the garbage collector; otherwise, the threads of MLflow's pools would never end."""
     threshold = gc.get_threshold()
     yield
     gc.enable()
@@ -40,7 +40,7 @@ def collector() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def new_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let MLflow copy an empty store of its own; it would take a second to create each."""
+    """Let MLflow copy an empty store instead of creating each, which would take a second."""
     if "mlflow" not in sys.modules:
         yield
         return
@@ -78,7 +78,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Table]:
-    """Make a table of `y` from `a` with all rows of a CSV, unless told otherwise."""
+    """Create a table of a CSV, by default with the feature `a`, the target `y` and all rows for training."""
 
     def run(source: str | bytes | Path, *, block_bytes: int = BLOCK_BYTES, **options: object) -> Table:
         path = source if isinstance(source, Path) else write(source)
@@ -97,7 +97,7 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture(scope="session")
 def king_county() -> Path:
-    """Return the real file, or skip."""
+    """Return the real file, or skip the test."""
     path = ROOT / os.environ.get("KING_COUNTY_CSV", "../shared/data/kc_house_data.csv")
     if not path.is_file():
         pytest.skip(f"no {path}; name one in KING_COUNTY_CSV")

@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on this machine, in a network of its own, since Ray listens on all interfaces."""
+"""A real Ray cluster of two nodes on this machine, in its own network, since Ray listens on all interfaces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def own_network() -> Iterator[None]:
-    """Move this thread, and what it starts, into a new network that has only a loopback; end what it has started."""
+    """Move this thread, and what it starts, to a new network with only a loopback interface; end all of it."""
     libc = ctypes.CDLL(None, use_errno=True)
     outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
@@ -71,7 +71,7 @@ def neighbours() -> list[psutil.Process]:
 
 
 class RayCluster:
-    """Two nodes with a core each. The second one can be lost; drivers belong to the first."""
+    """Two nodes with one core each. The second one may be lost; drivers run on the first."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._daemons = folder, list[subprocess.Popen]()
@@ -89,7 +89,7 @@ class RayCluster:
         self._start(f"--address={ADDRESS}")
 
     def lose_node(self) -> set[str]:
-        """Kill the second node's daemon with all that it runs; return the names of its actors."""
+        """Kill the second node's daemon and everything that it runs; return the names of its actors."""
         (raylet,) = (pid for pid in self.raylets() if pid != self._first)
         lost = {name for name, (_, node) in self.workers().items() if node == raylet}
         family = [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
@@ -135,6 +135,6 @@ class RayCluster:
 @contextlib.contextmanager
 def running() -> Iterator[RayCluster]:
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder, own_network():
-        cluster = RayCluster(Path(folder))  # Paths of sockets are short.
+        cluster = RayCluster(Path(folder))  # Paths of sockets must be short.
         yield cluster
         cluster.close()

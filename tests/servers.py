@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def dying_with_parent(words: Sequence[str]) -> list[str]:
-    """Return a command that gets SIGKILL when the thread that starts it ends, however that happens, where it can be."""
+    """Return a command that, where possible, is killed when the thread that starts it ends, however that happens."""
     return [*(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []), *words]
 
 

@@ -1,4 +1,4 @@
-"""A real Slurm cluster of two nodes on this machine, with daemons of its own, on the loopback interface only."""
+"""A real Slurm cluster of two nodes on this machine, with its own daemons, on the loopback interface only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psutil
 from tests.servers import dying_with_parent, free_port
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
-ENOUGH_MB = 1000  # Memory that Slurm believes a node to have.
+ENOUGH_MB = 1000  # Memory that a node claims to have.
 
 
 def why_not() -> str:
@@ -29,7 +29,7 @@ def why_not() -> str:
 
 
 class Slurm:
-    """The cluster: nodes `n1` and `n2` with a core each, and the partitions `main` and `urgent`, which goes first."""
+    """The cluster: nodes `n1` and `n2` with one core each, and the partitions `main` and, with priority, `urgent`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._daemons = folder, dict[str, subprocess.Popen]()
@@ -61,7 +61,7 @@ class Slurm:
         self._start(node, "slurmd", "-D", "-N", node)
 
     def lose_node(self, node: str) -> None:
-        """Kill a node's daemon and all that it runs."""
+        """Kill a node's daemon and everything that it runs."""
         self._kill(self._daemons.pop(node))
 
     def run(self, *words: str) -> str:
@@ -90,7 +90,7 @@ class Slurm:
             )
 
     def _kill(self, daemon: subprocess.Popen) -> None:
-        """Kill a daemon, and what it runs: the daemon of a job has left it, but is known by this cluster's folder."""
+        """Kill a daemon and what it runs; daemons of jobs are detached, but their environment names this cluster."""
         for process in psutil.process_iter(["environ"]):
             own = process.info["environ"] or {}
             is_ours = own.get("SLURM_CONF") == self.environment["SLURM_CONF"]
@@ -146,7 +146,7 @@ PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE PriorityTier=10
 @contextlib.contextmanager
 def running() -> Iterator[Slurm]:
     with (
-        tempfile.TemporaryDirectory(dir="/tmp") as folder,  # Paths of sockets are short.
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,  # Paths of sockets must be short.
         contextlib.closing(Slurm(Path(folder))) as slurm,
     ):
         yield slurm

@@ -48,12 +48,12 @@ def run(
         "time/train_s": seconds * len(losses),
         "curve": [(epoch, loss, epoch * updates, seconds * epoch) for epoch, loss in enumerate(losses, 1)],
     }
-    ended = {"time/shared_by": float(shared_by)} if status == "FINISHED" else {}  # It is recorded at the end.
+    ended = {"time/shared_by": float(shared_by)} if status == "FINISHED" else {}  # Recorded at the end.
     return values | ended | ({"val/loss": losses[-1]} if losses else {}) | more
 
 
 def sweep_of(*rows: Mapping[str, Any], metric: str = "val/loss", **more: Any) -> Sweep:
-    """A sweep of runs that `run` returned, or of a store's rows, which have no curves."""
+    """A sweep of runs returned by `run`, or of rows from a store, which have no curves."""
     told = {"run_id", "name", "status", "sample", "diverged_at"}
     texts = (key for row in rows for key, value in row.items() if isinstance(value, str))
     runs = [{"run_id": str(index), **row} for index, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""Helpers to read a table, or the message that there is none."""
+"""Helpers that read a table, or the message why there is none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def table_without_files(
 
 
 def numbered(count: int, *, gaps: int = 0) -> str:
-    """Return a CSV of `count` rows, numbered in the column `row`; in every `gaps`-th row `a` is empty."""
+    """Return a CSV of `count` rows, numbered in the column `row`; in every `gaps`-th row, `a` is empty."""
     lines = (f"{'' if gaps and not row % gaps else row * row},{row + 1},{row}" for row in range(count))
     return "a,y,row\n" + "\n".join(lines)
 

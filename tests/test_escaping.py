@@ -1,4 +1,4 @@
-"""Words that would control each medium, and what it shows instead."""
+"""Text that would act as markup or code in each output format, and what is shown instead."""
 
 from __future__ import annotations
 

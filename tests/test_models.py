@@ -1,4 +1,4 @@
-"""The convolutional network takes images of any size, and loads without harness."""
+"""The convolutional network takes images of any size, and loads without the harness."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Job:
         checkpoints: Number of checkpoints after which it kills itself; 0 means never.
         environment: Variables to set, or to remove if None.
         limits: Soft limits by name, such as `RLIMIT_NOFILE`.
-        obeys_permissions: Whether permissions bind the superuser, too.
+        obeys_permissions: Whether permissions apply to the superuser too.
     """
 
     folder: str
@@ -85,7 +85,7 @@ class Job:
 
 
 class Warm:
-    """Such a process, from the outside."""
+    """A handle on such a process."""
 
     def __init__(self, path: Path = ROOT) -> None:
         """Start it; modules are imported from `path` first."""
@@ -123,7 +123,7 @@ def child(job: Job) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    tempfile.tempdir = None  # Found anew, as TMPDIR may have changed.
+    tempfile.tempdir = None  # Determined again, since TMPDIR may have changed.
     for name, value in job.limits.items():
         kind = getattr(resource, name)
         resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
@@ -144,7 +144,7 @@ def obey_permissions() -> None:
 
 
 def die_after(checkpoints: int) -> None:
-    """Let this process write a checkpoint as often as it can, and kill itself after so many of them."""
+    """Let this process write checkpoints as often as it can, and kill itself after this many."""
     from harness.sweep.checkpoint import Checkpoint
     from harness.tracking.record_buffer import RecordBuffer
 

@@ -28,6 +28,7 @@ from experiments.benchmark.search import search_goals, search_parts, search_task
 from experiments.benchmark.servers import lacks_postgres
 from experiments.benchmark.team import team_goals, team_parts
 from experiments.benchmark.workers import worker_goals, worker_parts
+from harness.runtime.cores import processor
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
@@ -83,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ("workers", worker_goals),
     ):
         reached += goals_of(parts) if section in options.only else []
-    machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
+    machine, date = f"{processor()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     name = " ".join([machine, date, *([] if options.only is SECTIONS else options.only)])
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.md"
     command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"
@@ -113,13 +114,6 @@ def main(words: Sequence[str] | None = None) -> int:
     Console(width=max(150, Console().width)).print(Markdown(shown))
     print(f"written: {page}")
     return int(benchmark.failed)
-
-
-def processor_name() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def image_parts(images: int, most: int, repeats: int, files: Path, say: Callable
     ):
         say(f"    decoding, {what}")
         laps = [outcome.laps[0] for outcome in run_peer(f"images_{key}", [task] * repeats)]
-        found[f"images/{key}"] = Part(f"images decoded a CPU second, {what}", _inverse(images, span(laps)), "")
+        found[f"images/{key}"] = Part(f"images decoded per CPU second, {what}", _inverse(images, span(laps)), "")
     for options in ((), ("cache",), ("cache_file",)):
         name = "_".join(["images/fit", *options])
         what = f"a later epoch, Keras fit{''.join(f', {option}' for option in options)}"

@@ -40,8 +40,8 @@ def search_parts(task: Task, say: Callable[[str], None]) -> dict[str, Part]:
             span([100 * figures["proposals"] / figures["all"] * trials / MOST_PROPOSALS]),
             "%",
         ),
-        "search/harness": Part("trials a minute, harness", span([60 * trials / figures["all"]]), ""),
-        "search/pruning": Part("trials a minute, harness, halving", span([60 * trials / figures["halving"]]), ""),
+        "search/harness": Part("trials per minute, harness", span([60 * trials / figures["all"]]), ""),
+        "search/pruning": Part("trials per minute, harness, halving", span([60 * trials / figures["halving"]]), ""),
     }
     for name in ("search_optuna", "search_keras_tuner"):
         if missing(name):
@@ -50,7 +50,7 @@ def search_parts(task: Task, say: Callable[[str], None]) -> dict[str, Part]:
         (outcome,) = run_peer(name, [task])
         figures, label = outcome.figures, PEERS[name].label
         rate = 60 * figures["trials"] / figures["seconds"]
-        found[f"search/{name}"] = Part(f"trials a minute, {label}", span([rate]), "")
+        found[f"search/{name}"] = Part(f"trials per minute, {label}", span([rate]), "")
         found[f"search/{name}/best"] = Part(f"best loss, {label}", span([figures["best"]]), "")
     return found
 
@@ -70,12 +70,12 @@ def search_goals(parts: Mapping[str, Part]) -> list[Goal]:
             at_least=False,
         ),
         Goal("256 proposals, % of the time of training as many trials", 5, found.get("proposals"), at_least=False),
-        Goal("trials a minute, relative to Optuna with Keras fit", 20, quotient("harness", "search_optuna")),
+        Goal("trials per minute, relative to Optuna with Keras fit", 20, quotient("harness", "search_optuna")),
         Goal(
             "best loss, relative to Optuna with Keras fit", 1.0, quotient("best", "search_optuna/best"), at_least=False
         ),
         Goal(
-            "trials a minute with halving, relative to Keras Tuner's Hyperband",
+            "trials per minute with halving, relative to Keras Tuner's Hyperband",
             20,
             quotient("pruning", "search_keras_tuner"),
         ),

@@ -77,7 +77,7 @@ def worker_parts(say: Callable[[str], None]) -> dict[str, Part]:
         if "workers/1/killed" in parts:
             lost = parts["workers/1/killed"].value.mid - parts["workers/1"].value.mid
             parts["workers/lost"] = Part("seconds lost by a kill", span([lost]))
-            parts["workers/others"] = Part("cores used by other processes meanwhile, at most", span([others]), "cores")
+            parts["workers/others"] = Part("cores used by other processes, at most", span([others]), "cores")
         say(f"{SMALL_RUNS} runs on a server, counting requests")
         parts["workers/requests"] = Part("requests to a server per run", span([_requests(Path(folder))]), "requests")
     return parts | driver_parts(say)

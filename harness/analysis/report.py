@@ -50,8 +50,8 @@ CAPTIONS = {
     ),
     "heat_map": (
         "Chunksize and learning rate",
-        "Darker is worse; the color scale ends some way from the best value. Values are means over seeds and splits; "
-        "gray cells have no finished run (div.: diverged).",
+        "Darker is worse; results beyond the end of the color scale are as dark as its end. Values are means over "
+        "seeds and splits; gray cells have no finished run (div.: diverged).",
     ),
     "importance": (
         "What matters",

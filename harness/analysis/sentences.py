@@ -146,7 +146,7 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:
     """Summarize how often each chunksize is better than the full sample, and why some runs cannot be compared."""
     sentences = []
-    axes = {"epochs": "epochs (and so the same rows)", "updates": "number of updates", "time": "training time"}
+    axes = {"epochs": "number of epochs (and rows)", "updates": "number of updates", "time": "training time"}
     for axis, title in axes.items():
         pairs = [each for each in comparisons if each.axis == axis]
         fair = [each for each in pairs if each.better]
@@ -154,7 +154,7 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
             alone = ", measured alone and scaled" if any(each.is_alone for each in fair) else ""
             missing = len(pairs) - len(fair)
             left_out = f" ({missing} more {'has' if missing == 1 else 'have'} no point in common)" if missing else ""
-            sentences.append(f"With the same {title}{alone}, {_wins(fair)}{left_out}.")
+            sentences.append(f"After the same {title}{alone}, {_wins(fair)}{left_out}.")
         elif pairs:
             sentences.append(pairs[0].reason)
     return list(dict.fromkeys([*sentences, *_repetitions(comparisons)]))
@@ -166,13 +166,17 @@ def _wins(fair: Sequence[Comparison]) -> str:
     groups = [(f"chunks of {size:,} rows", [each for each in fair if each.chunksize == size]) for size in sizes]
     if len(sizes) > MOST_SIZES:
         groups = [(f"{len(sizes)} chunksizes", list(fair))]
+    what = "comparison" if len(sizes) > MOST_SIZES else "setting"
     found = []
-    for position, (title, some) in enumerate(groups):
+    for title, some in groups:
         batch, equal = (sum(each.better == side for each in some) for side in ("batch", "equal"))
         ties = f" and tie in {equal}" if equal else ""
-        found.append(f"{title} {'beat the full sample ' if position == 0 else ''}in {batch} of {len(some)}{ties}")
-    what = "comparisons" if len(sizes) > MOST_SIZES else "settings"
-    return f"{', '.join(found)} {what if len(fair) > 1 else what[:-1]}"
+        if found:
+            found.append(f"{title} in {batch} of {len(some)}{ties}")
+        else:
+            found.append(f"{title} beat the full sample in {batch} of {count(len(some), what)}{ties}")
+    *others, last = found
+    return f"{', '.join(others)}, and {last}" if others else last
 
 
 def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
@@ -199,7 +203,7 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
             found = f"{clear} of {len(intervals)} intervals exclude 0; elsewhere, differences may be due to chance"
         else:
             found = "no interval excludes 0, so differences may be due to chance"
-        sentences.append(f"With the same epochs, {found}.")
+        sentences.append(f"After the same number of epochs, {found}.")
     return sentences
 
 

@@ -200,6 +200,16 @@ class App:
         if self._configs:
             preview(self._configs, _new_display(), self.search, self.cluster and self.cluster())
 
+    def tune(self) -> None:
+        """Measure the tiles in which the jobs train fastest."""
+        require(
+            self.cluster is None, "Workers use the default tiles, so there is nothing to tune. Remove hydra/launcher."
+        )
+        from harness.sweep.tune import tune
+
+        if self._configs:
+            tune(self._configs, _new_display())
+
     def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""
         own = [word for word in job.words if not word.lstrip("+").startswith(_LABELS)]

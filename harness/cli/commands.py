@@ -98,6 +98,28 @@ def plan(words: tuple[str, ...]) -> None:
         startup.end()
 
 
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: harness tune -m model=mlp chunksize=1000 learning_rate=0.001,0.003,0.01,0.03",
+)
+@_words
+def tune(words: tuple[str, ...]) -> None:
+    """Measure how many runs to update in one call.
+
+    Takes the arguments of `harness train`, and trains for some seconds with different numbers of lanes per call. Where
+    another number is faster than the default by at least 10%, `harness plan` and `harness train` use it from then on,
+    for sweeps with the same models, chunk sizes and numbers of lanes on the same device. This changes the last bits of
+    results; the tag `tile` records the number.
+    """
+    startup = _startup(words)
+    try:
+        from harness.cli import train
+
+        train.tune(words, startup)
+    finally:
+        startup.end()
+
+
 @click.command(epilog=RUN_WORDS)
 @click.argument("run_id", metavar="RUN")
 @click.argument("path", type=click.Path(path_type=Path))
@@ -109,7 +131,7 @@ def plan(words: tuple[str, ...]) -> None:
 def predict(
     run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool, trust: bool
 ) -> None:
-    """Predict the rows of the file PATH with a run's model, in constant memory.
+    """Predict the target for each row of the file PATH with a run's model, in constant memory.
 
     PATH may be in any supported format. It is read with the run's settings; keys such as data.delimiter=tab override
     them. If the model takes images, PATH is a folder of images or one image.

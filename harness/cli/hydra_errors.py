@@ -93,7 +93,7 @@ def _swept(key: str, value: str) -> str:
 
 
 def _takes_list(key: str) -> bool:
-    """Return True if a key's type is a list, or a file of its group sets it to one."""
+    """Return True if a key's type is a list, or if a file of its group sets the key to a list."""
     group, _, name = key.lstrip("+").partition(".")
     kinds = {"data": DATA_KINDS.values(), "runtime": [RuntimeConfig]}.get(group, [])
     files = (OmegaConf.load(file) for file in (CONF / group).glob("*.yaml")) if name else ()

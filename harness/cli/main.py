@@ -37,8 +37,15 @@ def cli() -> None:
 
 
 for command in (
-    *(commands.train, commands.work, commands.plan, store_commands.compare, store_commands.diff, store_commands.runs),
-    *(store_commands.sweeps, store_commands.report, commands.predict, store_commands.register, commands.reproduce),
+    *(commands.train, commands.work, commands.plan, commands.tune, store_commands.compare, store_commands.diff),
+    *(
+        store_commands.runs,
+        store_commands.sweeps,
+        store_commands.report,
+        commands.predict,
+        store_commands.register,
+        commands.reproduce,
+    ),
     *(commands.ui, commands.clean, data),
 ):
     cli.add_command(command)

@@ -35,7 +35,7 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
     """
     (name,) = model.input
     shape = tuple(model.input[name].shape[1:])
-    require(shape == data.shape, f"The run's model takes images of {shape}, but according to its record, {data.shape}.")
+    require(shape == data.shape, f"The run's model takes images of shape {shape}, but its record says {data.shape}.")
     require(path.exists(), f"PATH: no such file or folder: {path}")
     images = AnyImages(str(path))
     rows = min(BATCH_ROWS, rows_per_batch(model))

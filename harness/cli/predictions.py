@@ -39,7 +39,7 @@ class Predictions:
         count, classes = outputs.shape[-1], metadata.get("classes")
         names = classes or metadata.get("targets") or ["prediction"]
         fits = isinstance(names, list) and len({*map(str, names)}) == count
-        require(fits, f"The run's model has {count} outputs, but its record does not name as many.")
+        require(fits, f"The run's model has {count} outputs, but its record names a different number.")
         if not classes:
             names = ["prediction"] if count == 1 else [f"prediction/{name}" for name in names]
         return cls(tuple(map(str, names)), bool(classes))

@@ -160,8 +160,8 @@ def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool
         display.console.print(_table(found))
     now = _ending(again)
     is_equal, sentence = verdict(found, (_ending(run) if is_whole else now, now))
-    so_far = "" if is_whole else f" The recorded run is {run.info.status.lower()}, so only its own points are compared."
-    display.say(f"{again.info.run_id} {sentence}{so_far}")
+    so_far = f" The recorded run is {run.info.status.lower()}, so only the points in its record are compared."
+    display.say(f"{again.info.run_id} {sentence}{'' if is_whole else so_far}")
     return is_equal
 
 

@@ -15,7 +15,7 @@ from harness.cli.streams import finishes_without_output
 @click.command(epilog=RUN_WORDS)
 @click.argument("ids", nargs=-1)
 @uri_option
-@click.option("--target", type=float, help="Show when each run reaches this loss: epochs, updates and seconds.")
+@click.option("--target", type=float, help="Show when runs reach this value of the deciding metric.")
 @click.option("--csv", "form", flag_value="csv", help="One line per run; with --target, per chunksize and setting.")
 @click.option(
     "--comparison",
@@ -29,7 +29,7 @@ def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: s
     """Compare runs, best first, and the full sample with batches.
 
     IDS are runs or sweeps: a prefix of an id, `last` or `best`; the default is the newest sweep. Full-sample and batch
-    runs are compared after the same epochs, rows, updates and time.
+    runs are compared after equal numbers of epochs, rows and updates, and after equal time.
     """
     if form is None:
         show_runs(uri, ids, target)
@@ -101,7 +101,7 @@ def register(run_id: str, name: str | None, uri: str | None) -> None:
     """Register the model of RUN as NAME, by default the name of its experiment.
 
     RUN is a prefix of an id, `last` or `best`. The best run of a sweep gets the alias `champion`. `mlflow models serve`
-    can then serve it without the harness.
+    can then serve the model without the harness.
     """
     from harness.cli.register import register
 

@@ -1,4 +1,4 @@
-"""`harness train`, `harness.train` and `harness plan`: pass arguments to Hydra, and explain its errors."""
+"""`harness train`, `harness.train`, `harness plan` and `harness tune`: pass arguments to Hydra; explain its errors."""
 
 from __future__ import annotations
 
@@ -58,10 +58,20 @@ def train(arguments: Sequence[str], startup: Startup | None = None) -> App:
 
 def plan(arguments: Sequence[str], startup: Startup) -> None:
     """Print what `run` would do."""
+    _composed(arguments, startup).preview()
+
+
+def tune(arguments: Sequence[str], startup: Startup) -> None:
+    """Measure the tiles in which `run` would train fastest."""
+    _composed(arguments, startup).tune()
+
+
+def _composed(arguments: Sequence[str], startup: Startup) -> App:
+    """Return an app that has composed and checked its jobs, but has not trained them."""
     with tempfile.TemporaryDirectory() as folder:  # A folder for the files that Hydra writes.
         app = App(arguments, previews=True, startup=startup)
         run_app(app, [*arguments, f"hydra.run.dir={hydra_value(folder)}", f"hydra.sweep.dir={hydra_value(folder)}"])
-        app.preview()
+        return app
 
 
 def run_app(app: App, words: Sequence[str]) -> None:

@@ -20,12 +20,12 @@ from harness.config.stopping import StoppingConfig
 OPTIONS = (
     (
         "-m",
-        "Train all combinations of values that are separated by commas, or search intervals: "
+        "Train all combinations of comma-separated values, or search intervals: "
         "learning_rate=tag(log,interval(1e-4,1)).",
     ),
     ("--name NAME", "Name of the sweep or run; the same as tracking.name=NAME."),
     ("--trust", "Allow a model function from outside harness, keras and experiments."),
-    ("--config-dir DIR", "An additional folder with experiment/, data/, model/, ..., besides conf/ in this folder."),
+    ("--config-dir DIR", "A folder with experiment/, data/, model/, ..., used in addition to conf/ in this folder."),
     ("--cfg job", "Print the values in use instead of training."),
     ("--hydra-help", "Print Hydra's own options."),
 )

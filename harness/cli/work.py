@@ -15,7 +15,8 @@ from harness.cli.trust import import_models, targets_of
 from harness.errors import ConfigError
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import remember
-from harness.sweep.tasks.order import configs_of, read_order
+from harness.runtime.state_files import StateError
+from harness.sweep.tasks.order import REFUSED, TaskRefused, configs_of, read_order, require_same_code
 from harness.tracking.outbox import StoreUnreachable
 
 
@@ -23,15 +24,24 @@ def work(task: Path, *, trust: bool) -> None:
     """Train the runs of a task, or create its table, in the working folder of the sweep's command.
 
     Raises:
-        ConfigError: The task does not exist, or this worker cannot train it as the sweep requires.
-        StateError: The file is damaged, or belongs to another user.
-        SystemExit: The task cannot be trained now, but perhaps later.
+        ConfigError: The task does not exist, or its data or settings cannot be used.
+        SystemExit: The task cannot be trained now, but perhaps later; or never by this worker.
     """
-    task = task.absolute()
+    try:
+        _work(task.absolute(), trust=trust)
+    except TaskRefused as error:
+        print_error(str(error))
+        raise SystemExit(REFUSED) from error
+
+
+def _work(task: Path, *, trust: bool) -> None:
     try:
         order = read_order(task)
     except FileNotFoundError as error:
         raise ConfigError(f"no such task: {task}") from error
+    except StateError as error:
+        raise TaskRefused(str(error)) from error
+    require_same_code(order)  # First, since other code may not even be able to read the configurations.
     configs = configs_of(order)
     for config in configs:
         remember(*filter(None, (config.tracking.uri, *paths(config))))

@@ -112,7 +112,7 @@ class Dialect:
         bad = sorted({*self.strip} & {*"0123456789+-()", self.decimal})
         require(not bad, f"data.strip must not contain digits, signs, brackets or the decimal mark: {bad!r}.")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        require(not twice, f"data.names has {', '.join(twice)} more than once.")
+        require(not twice, f"data.names contains {', '.join(twice)} more than once.")
 
     @property
     def separator(self) -> str:

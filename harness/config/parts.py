@@ -46,6 +46,6 @@ def _check_folds(data: Parts) -> None:
     )
     require_whole("data.fold", data.fold, 0, data.folds - 1)
     share = (1 - data.test) / data.folds
-    rest = f"data.folds={data.folds} holds out {share:.3g} each time"
-    require(data.holdout in (HOLDOUT, share), f"data.holdout={data.holdout:g}: leave it out, since {rest}.")
+    rest = f"data.folds={data.folds}, which holds out {share:.3g} each time"
+    require(data.holdout in (HOLDOUT, share), f"Remove data.holdout={data.holdout:g}, or {rest}.")
     data.holdout = share

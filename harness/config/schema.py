@@ -143,13 +143,14 @@ class RuntimeConfig:
             skips updates whose gradients overflow. Changes results; runs with different precisions are different runs.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
-            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Unless it is set, tiles
-            are made smaller if memory is short. Changes rounding: results are bit-identical only for equal values.
+            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. `harness tune` replaces
+            these defaults by what it measures. Unless it is set, tiles are made smaller if memory is short. Changes
+            rounding: results are bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks if that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
         workers: Tiles updated in parallel; None means one per core that the process may use, or a single one on a GPU.
-        cache: Folder for tables, generated data, checkpoints and undelivered records.
+        cache: Folder for tables, generated data, checkpoints, undelivered records and measured tiles.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, operations
             are always deterministic.
         time_alone: After a scan with several lanes, time one update of each kind on its own and record `time/alone_s`.

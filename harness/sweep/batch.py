@@ -18,7 +18,14 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run, rebuild_table
-from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
+from harness.sweep.resume import (
+    Store,
+    UnusableCheckpoint,
+    continue_recording,
+    ended_elsewhere,
+    restore,
+    runs_to_train,
+)
 from harness.sweep.run_state import WITHOUT_MODEL, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 from harness.sweep.search.bracket import RunBracket
@@ -120,8 +127,14 @@ class Batch:
         while self._may_resume and (saved := self._checkpoint.load(display.say)):
             try:
                 todo = runs_to_train(saved.facts, self._runs)
-                if not unfinished(saved.facts) <= {run.signature for run in mine}:
+                if not {run for run in todo if not run.status} <= {*mine}:
                     return False
+                newer_is_lost = self._checkpoint.was_rejected
+                if ended := ended_elsewhere(todo, saved.facts, self._store, newer_is_lost=newer_is_lost):
+                    self._checkpoint.clear()
+                    some = f"{ended} of its {count(len(todo), 'run')}"
+                    display.say(f"resume: discarding the checkpoint, because another process has finished {some}")
+                    continue
                 loop = self._loop(todo, display)
                 number = restore(saved, loop, self._runs, self._store)
             except UnusableCheckpoint as error:
@@ -134,7 +147,7 @@ class Batch:
             self._may_resume = False
             self._reuse_results([run for run in todo if not run.status], display)
             ended = sum(bool(run.status) for run in todo)
-            display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(todo), 'run')} already ended")
+            display.say(f"resume: continuing from the checkpoint; {ended} of {count(len(todo), 'run')} had ended")
             loop.run(number)
             return True
         if self._may_resume and self._checkpoint.was_rejected:

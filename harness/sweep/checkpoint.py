@@ -100,6 +100,11 @@ class Checkpoint:
                 set_aside(self._folder / name)
                 return
 
+    def clear(self) -> None:
+        """Delete the checkpoints, but keep the folder."""
+        for name in (_LAST, _BEFORE):
+            (self._folder / name).unlink(missing_ok=True)
+
     def save(self, saved: Saved) -> None:
         """Save a checkpoint; the last one is kept as well, and the one before that is replaced."""
         start = time.monotonic()

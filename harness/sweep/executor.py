@@ -23,6 +23,8 @@ from harness.runtime.device import available_bytes, choose_device, other_devices
 from harness.runtime.imports import find_target
 from harness.runtime.keras_settings import dtype_policy
 from harness.sweep.identity import source_code
+from harness.sweep.measured_tiles import MeasuredTiles
+from harness.training.arrangement import MeasuredTile
 from harness.training.cohort import Cohort
 from harness.training.encoding import Encoding
 from harness.training.events import Event
@@ -97,6 +99,11 @@ class Task(Protocol):
         ...
 
     @property
+    def workers(self) -> int:
+        """Maximum number of calls at the same time."""
+        ...
+
+    @property
     def bytes(self) -> float:
         """The memory that the scan needs, computed, not measured."""
         ...
@@ -140,9 +147,21 @@ class Executor(Protocol):
         ...
 
 
-def choose_executor(runtime: RuntimeConfig) -> Executor:
-    """Return the executor to train with; all commands use this function."""
-    return LocalExecutor(*choose_device(runtime), other_devices(runtime))
+def choose_executor(runtime: RuntimeConfig, *, measured: bool) -> Executor:
+    """Return the executor to train with; all commands use this function.
+
+    Args:
+        runtime: The configuration.
+        measured: Whether to use the tiles that `harness tune` has measured. They depend on the lanes that are trained
+            together and on the machine, so a sweep that is divided among workers uses the default tiles.
+    """
+    device, description = choose_device(runtime)
+    tile = MeasuredTiles.of(runtime, description).tile if measured else _no_tile
+    return LocalExecutor(device, description, other_devices(runtime), tile)
+
+
+def _no_tile(kind: str) -> None:
+    """Return None, since no tile was measured."""
 
 
 @dataclass
@@ -152,6 +171,7 @@ class LocalExecutor:
     device: str
     description: str = ""
     others: Sequence[str] = ()
+    measured: MeasuredTile = _no_tile
 
     @property
     def title(self) -> str:
@@ -172,6 +192,7 @@ class LocalExecutor:
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
             Encoding.of(table, Scaling(plan.scaling)),
             tile=plan.lane_tile,
+            measured=self.measured,
             gram=plan.gram,
             workers=plan.workers,
             device=self.device,

@@ -56,7 +56,7 @@ def preview(
     """
     if cluster and cluster.is_remote:
         require_server(configs[0].tracking.uri)
-    executor = choose_executor(configs[0].runtime)
+    executor = choose_executor(configs[0].runtime, measured=not cluster)
     if cluster and "GPU" in executor.device:
         require_same_tiles(cluster, configs[0])
     proposed = prepare(configs, display.reading, display.say, tables_on(cluster, "harness plan", display))
@@ -142,7 +142,7 @@ def _print_scans(
     training = duration(sum(each.read + each.train for each in times))
     display.say(
         f"time:   {compiling} to compile, about {training} to train and evaluate",
-        f"alone:  about {duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
+        f"alone:  about {duration(one_by_one)} if each run were trained on its own, excluding reading and evaluation",
         f"memory: {data_size(memory)} with all loops compiled; {data_size(needed)} computed for the largest scan",
         f"disk:   tables {data_size(disk)}, {sizes}",
         *(describe_tasks(scans, times, cluster) if cluster else ()),
@@ -156,15 +156,20 @@ def _cohorts_table(scan: PreparedScan, alone: Mapping[int, float]) -> Table:
         table.add_column(column, justify="right")
     for cohort in scan.task.cohorts:
         lanes = [scan.lanes[index] for index in cohort.lanes]
-        config = lanes[0][0].config
-        chunk = "full" if config.is_full else f"chunk={config.chunksize}"
-        model = config.model["_target_"].rpartition(".")[-1]
-        name = f"  {chunk} {model} {config.optimizer['name']} {config.loss.value}"
-        tiles = -(-len(lanes) // cohort.tile)
-        counts = map(str, (sum(map(len, lanes)), len(lanes), tiles, cohort.tile))
+        length = f"{cohort.tile}{' measured' if cohort.is_measured else ''}"
+        counts = map(str, (sum(map(len, lanes)), len(lanes), cohort.tiles, length))
         seconds = alone.get(cohort.lanes[0])
-        table.add_row(Text(visible(name)), *counts, "" if seconds is None else _short_duration(seconds))
+        name = Text(f"  {visible(cohort_name(lanes[0][0]))}")
+        table.add_row(name, *counts, "" if seconds is None else short_duration(seconds))
     return table
+
+
+def cohort_name(run: Run) -> str:
+    """Return a name for the lanes that are updated like this run."""
+    config = run.config
+    chunk = "full" if config.is_full else f"chunk={config.chunksize}"
+    model = config.model["_target_"].rpartition(".")[-1]
+    return f"{chunk} {model} {config.optimizer['name']} {config.loss.value}"
 
 
 def _estimate_all(
@@ -205,7 +210,8 @@ def _estimate(scan: PreparedScan) -> tuple[ScanSeconds, int, int]:
     return seconds, state, values * VALUE_BYTES
 
 
-def _short_duration(seconds: float) -> str:
+def short_duration(seconds: float) -> str:
+    """Format a duration, such as that of an update, with three digits."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -96,7 +96,7 @@ class RunLocks:
     def take(self, names: Iterable[str]) -> set[str]:
         """Claim the `names` that no other process has claimed, and return them."""
         with self.exclusive():
-            free = set(names) - RunLocks.others(self)  # A subclass knows of others elsewhere.
+            free = set(names) - RunLocks.others(self)  # Only those of this machine, even in a subclass.
             self._write(self._taken | free)
         return free
 
@@ -124,7 +124,7 @@ class RunLocks:
                     claimed |= {*read_json(path, _CLAIMS, _NAMES)}
                 except StateError as error:
                     process = path.name.partition("-")[0]
-                    raise ConfigError(f"{error} It lists the runs of process {process}; wait until it ends.") from error
+                    raise ConfigError(f"{error} It lists the runs of process {process}; wait for it to end.") from error
         return claimed
 
     @property
@@ -149,7 +149,7 @@ class RunLocks:
 
     def knows(self, record: Record) -> bool:
         """Return True if the process that trains a run would be seen here if it were alive."""
-        return self._is_here(record.data.tags)
+        return self.is_here(record.data.tags)
 
     def reserve(self, names: Iterable[str]) -> set[str]:
         """Keep other machines from training the runs in `names`, and return those that no other machine is training."""
@@ -168,7 +168,7 @@ class RunLocks:
     def _machine(self) -> dict[str, str]:
         return {"host": socket.gethostname(), "claims": self.place}
 
-    def _is_here(self, tags: Mapping[str, str]) -> bool:
+    def is_here(self, tags: Mapping[str, str]) -> bool:
         """Return True if these tags are of a process that keeps its claims here."""
         return self._machine.items() <= tags.items()
 

@@ -129,7 +129,7 @@ class Sweep:
         """
         if self._cluster and self._cluster.is_remote:
             require_server(configs[0].tracking.uri)
-        executor = choose_executor(configs[0].runtime)
+        executor = choose_executor(configs[0].runtime, measured=not (self._cluster or self._membership))
         if "GPU" in executor.device and (self._cluster or self._membership):
             require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
@@ -174,7 +174,7 @@ class Sweep:
         Raises:
             ConfigError: A run is not in the store.
         """
-        executor = choose_executor(configs[0].runtime)
+        executor = choose_executor(configs[0].runtime, measured=False)
         runs = self._planned(configs, (), executor)
         id_of = {run: run_id for run, run_id in zip(runs, ids, strict=True) if not run.status}
         if not id_of:

@@ -19,6 +19,7 @@ from harness.sweep.run_fields import tile_tag
 from harness.sweep.search.bracket import NOTHING, RunBracket, with_bracket
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
+from harness.training.cohort import Cohort
 from harness.training.events import Diverged, EpochEnd, Failed, Measured, OutOfMemory, Progress, Stopped
 from harness.training.saved_state import arrays_under
 
@@ -56,6 +57,13 @@ def _tell_runs(scan: PreparedScan) -> None:
     for cohort in scan.task.cohorts:
         for run in (run for lane in cohort.lanes for run in scan.lanes[lane]):
             run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
+
+
+def describe_measured(cohorts: Sequence[Cohort]) -> str:
+    """Return a sentence about the tiles that `harness tune` has chosen; empty if there are none."""
+    lengths = sorted({(cohort.tile, cohort.options.default) for cohort in cohorts if cohort.is_measured})
+    changes = ", ".join(f"{count(tile, 'lane')} per call instead of {default}" for tile, default in lengths)
+    return f"{changes}, as measured by `harness tune`" if changes else ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class ScanLoop:
     def _train(self, number: int, scan: PreparedScan) -> None:
         if scan.task.reduction:
             self.display.say(f"memory: {scan.task.reduction}")
+        if measured := describe_measured(scan.task.cohorts):
+            self.display.say(f"tiles:  {measured}")
         self._show(scan.task, rows=0, epoch=0)
         with defer_signals() as stop, contextlib.closing(scan.task.run()) as events:
             for event in events:

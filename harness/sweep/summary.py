@@ -178,13 +178,13 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
     best: list[str] = []
     finished = [run for run in state.runs if run.score is not None]
     finished.sort(key=lambda run: (run.lost > 0, run.score))
-    for sample, title in (("batch", "chunks"), ("full", "full sample")):
+    for sample, title in (("batch", "batch run"), ("full", "full-sample run")):
         if run := next((run for run in finished if run.sample == sample), None):
             values = [f"{key} {value:,.6g}" for key, value in run.metrics.items()]
-            first = " (the link leads to the first of them, whose model is logged)" if MEAN in run.name else ""
+            first = " (the link is to the first of them, whose model is logged)" if MEAN in run.name else ""
             facts = [*values, count(run.updates, "update")]
             facts += [f"{count(run.lost, 'other run')} of this setting did not finish"] if run.lost else []
-            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join(facts)}")
+            best.append(f"- Best {title}: {link(run)}{first}, {', '.join(facts)}")
     if best:
         report = run_page(experiment_id, state.run_id, f"artifacts/{FOLDER}/{PAGE}")
         parts.append("\n".join([*best, f"- [Report]({report})"]))

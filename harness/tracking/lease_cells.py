@@ -93,7 +93,7 @@ class LeaseCells:
     def write(
         self, session: Session, names: Collection[str], value: str, before_each: Callable[[], object] = lambda: None
     ) -> set[str]:
-        """Write the next value to cells of a session, as it was read, and return the names for which that succeeded.
+        """Write the next value to cells of a session that was read before; return the names for which this succeeded.
 
         Returns all names if the session was deleted. `before_each` is called before each request that writes.
         """
@@ -124,7 +124,7 @@ class LeaseCells:
         return written
 
     def show_heartbeat(self, session_id: str, number: int) -> None:
-        """Change the heartbeat of a session, unless it was deleted."""
+        """Update the heartbeat of a session, unless the session was deleted."""
         try:
             self._client.set_tag(session_id, HEARTBEAT, str(number))
         except MlflowException as error:

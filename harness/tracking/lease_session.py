@@ -39,7 +39,7 @@ class LeaseSession:
 
     A process is considered dead when its heartbeat has not changed for `seconds`, by the clock of another process that
     could read it all that time. Its session is then ended permanently. A process writes only if, within the last half
-    of that time, it has shown a heartbeat and then found that its session had not been ended.
+    of that time, it has updated its heartbeat and then found that its session had not been ended.
 
     Attributes:
         id: The id of the session's run.
@@ -111,7 +111,7 @@ class LeaseSession:
         return {name for key, session in sessions.items() if key != self.id for name in session.leased}
 
     def may_be_alive(self, session_id: str) -> bool:
-        """Return True if a session had not ended at any of the times that `others` or `take` was called."""
+        """Return True if a call of `others` or `take` has found this session open."""
         return session_id in self._known
 
     def has(self, name: str) -> bool:
@@ -199,7 +199,7 @@ class LeaseSession:
             self._renew()
 
     def _renew(self) -> None:
-        """Show a heartbeat, then make sure that the session had not been ended before."""
+        """Update the heartbeat, then check that the session had not been ended before that."""
         start = _clock()
         try:
             if not self._is_lost:

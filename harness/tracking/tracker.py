@@ -30,6 +30,7 @@ from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_out
 from harness.tracking.own_code import OwnCode
 from harness.tracking.point_ledger import PointLedger, Steps
 from harness.tracking.record_buffer import RecordBuffer
+from harness.tracking.records import Record
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
@@ -228,6 +229,16 @@ class Tracker:
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
         self._put("end", run_id, status=status, ms=self._clock.now())
+
+    def send_again(self, records: Iterable[Record]) -> None:
+        """Send the records of a checkpoint, except what the store already has, and wait until they are delivered.
+
+        Another process may have continued the runs since then, with its own timestamps.
+        """
+        stored = self._calls.stored_points(self.uri)
+        stored.read(records)
+        self.buffer.release(stored.without(records))
+        self.flush()
 
     def deliver_leftovers(self) -> None:
         """Wait until records left behind by other processes are delivered.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
 from harness.training.call_memory import CallMemory
-from harness.training.cohort import Cohort
+from harness.training.cohort import Cohort, TileOptions
 from harness.training.compilations import Compilation, compilation
 from harness.training.early import early_updates
 from harness.training.encoding import Encoding
@@ -23,8 +23,12 @@ from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.saved_state import State, numbers
 from harness.training.tile import Tile
-from harness.training.tile_length import LONGEST_EVER, smaller, tile_length
+from harness.training.tile_kind import kind_of_updates
+from harness.training.tile_length import LONGEST_EVER, longest_tile, smaller, tile_length
 from harness.training.update_memory import UpdateMemory
+
+MeasuredTile = Callable[[str], int | None]
+"""Returns the tile that was measured to be the fastest for a kind of updates; None if none was measured."""
 
 
 def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
@@ -155,7 +159,7 @@ class Arrangement:
             raise ValueError("it belongs to other lanes")
         first = [lengths[0][0] for lengths in found]
         if is_new := [cohort.tile for cohort in self.cohorts] != first:
-            self.cohorts = [replace(cohort, tile=tile) for cohort, tile in zip(self.cohorts, first, strict=True)]
+            self.cohorts = [cohort.with_tile(tile) for cohort, tile in zip(self.cohorts, first, strict=True)]
             self.build()
         for number, lengths in enumerate(found):
             for _, updates in lengths[:-1]:
@@ -172,6 +176,7 @@ def form_cohorts(
     *,
     device_bytes: int,
     tile: int | None,
+    measured: MeasuredTile,
     gram: bool,
     curve_points: int,
     early: bool,
@@ -190,23 +195,18 @@ def form_cohorts(
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
 
     @functools.cache
-    def parts(recipe: Recipe) -> tuple[Compilation, UpdateMemory, int]:
+    def parts(recipe: Recipe) -> tuple[Compilation, UpdateMemory, int, int]:
         compiled = compilation(recipe, encoding, device, lanes=tile or 1)
         stack = found.stacks[recipe] = compiled.stack
         memory = UpdateMemory.of(stack, train.targets)
-        length = tile or tile_length(
-            stack,
-            memory,
-            device=device,
-            device_bytes=device_bytes,
-            lanes=max(len(members) for (_, other), members in cohorts.items() if other == recipe),
-            step_rows=min(max(chunk for chunk, other in cohorts if other == recipe), stack.whole_rows),
-        )
-        return compiled, memory, length
+        step_rows = min(max(chunk for chunk, other in cohorts if other == recipe), stack.whole_rows)
+        longest = longest_tile(stack, memory, device_bytes, step_rows)
+        lanes = max(len(members) for (_, other), members in cohorts.items() if other == recipe)
+        return compiled, memory, longest, tile_length(stack, device=device, longest=longest, lanes=lanes)
 
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
-            compiled, memory, length = parts(recipe)
+            compiled, memory, longest, default = parts(recipe)
             stack, loop = compiled.stack, compiled.loop(chunk, train.rows, gram=gram)
             limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
             found.reach = max(found.reach, min(chunk, limit))
@@ -215,8 +215,15 @@ def form_cohorts(
             call = CallMemory.of(stack, memory, device, is_sliced=chunk > limit)
             how = (stack.strategy, memory, stack.batch_layers(), step_rows, call)
             last = lanes[members[0]].stops[-1]
-            measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
-            found.add(Cohort(members, length, *how, is_fixed=tile is not None), compiled, loop, measured)
+            pauses = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
+            kind = kind_of_updates(stack, recipe, loop, chunk, len(members), shares_scan=len(cohorts) > 1)
+            length = tile or measured(kind) or default
+            choice = {
+                "is_fixed": tile is not None,
+                "is_measured": tile is None and length != default,
+                "options": TileOptions(kind, default, longest),
+            }
+            found.add(Cohort(members, length, *how, **choice), compiled, loop, pauses)
         except ConfigError:
             raise
         except Exception as error:

@@ -36,7 +36,7 @@ class CallMemory:
     def of(cls, stack: Stack, memory: UpdateMemory, device: str, *, is_sliced: bool = False) -> CallMemory:
         """Return the estimate for a stack's calls on a device.
 
-        If updates are sums over slices, float64 sums for all weights are part of the state, and computed anew.
+        If updates are sums over slices, the state has float64 sums for all weights, and an update computes new ones.
 
         - XLA on a CPU keeps one value per layer for the gradient, or two if the activation's derivative needs both its
           input and its output, another copy in the layout of the product for the weights' gradient, and the gradient of

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from harness.training.call_memory import CallMemory
 from harness.training.strategy import Strategy
 from harness.training.tile_length import smaller
 from harness.training.update_memory import UpdateMemory
+
+
+class TileOptions(NamedTuple):
+    """The tiles among which `harness tune` can choose.
+
+    Attributes:
+        kind: What the time of an update depends on, except the device, as JSON.
+        default: The tile that is used if none was measured.
+        longest: The longest tile that fits into memory.
+    """
+
+    kind: str
+    default: int
+    longest: int
+
+
+UNKNOWN = TileOptions("", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,8 @@ class Cohort:
         step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
         call: An estimate of the memory that calls need.
         is_fixed: Whether the user has chosen `tile`.
+        is_measured: Whether `harness tune` has chosen `tile`.
+        options: The tiles to choose from.
         earlier: If tiles ran out of memory, their earlier lengths, and the update after which each was given up.
     """
 
@@ -34,6 +54,8 @@ class Cohort:
     step_rows: int
     call: CallMemory
     is_fixed: bool = False
+    is_measured: bool = False
+    options: TileOptions = UNKNOWN
     earlier: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -60,6 +82,10 @@ class Cohort:
         """Bytes that a call needs in addition."""
         return self.call.of_call(self.tile, self.step_rows, self.strategy.slice_rows)
 
+    def with_tile(self, tile: int) -> Cohort:
+        """Return the cohort with other tiles."""
+        return self if tile == self.tile else replace(self, tile=tile, is_measured=False)
+
     def shrunk(self, updates: int) -> Cohort:
         """Return the cohort with smaller tiles after a number of updates."""
-        return replace(self, tile=smaller(self.tile), earlier=(*self.earlier, (self.tile, updates)))
+        return replace(self.with_tile(smaller(self.tile)), earlier=(*self.earlier, (self.tile, updates)))

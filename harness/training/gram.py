@@ -156,7 +156,7 @@ class GramChunks:
         grams = block.grams[self.chunk]
         if isinstance(grams, Exception):
             if isinstance(grams, tf.errors.ResourceExhaustedError | MemoryError):  # Smaller tiles would not help.
-                raise RuntimeError(f"no memory for the Gram matrices of chunks of {self.chunk} rows: {grams}")
+                raise RuntimeError(f"not enough memory for the Gram matrices of chunks of {self.chunk} rows: {grams}")
             raise grams
         whole = block.start if block.grams_start is None else block.grams_start
         grams = grams[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from harness.data.blocks import Blocks
@@ -57,7 +56,7 @@ class Load(NamedTuple):
             largest = cohorts[number]
             if largest.tile == 1 or largest.is_fixed or not largest.call_bytes:
                 return self
-            cohorts[number] = replace(largest, tile=smaller(largest.tile))
+            cohorts[number] = largest.with_tile(smaller(largest.tile))
             load = load._replace(cohorts=cohorts)
         return load
 

@@ -23,6 +23,9 @@ SLICE_BYTES = 256 << 20
 It must not depend on the device's memory, because results would then depend on it too.
 """
 
+GPU_SLICE_ROWS = 8192
+"""Rows per slice on a GPU, where longer slices mean fewer kernels to start; docs/gpu.md has the measurements."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -53,9 +56,9 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
         is_random: Whether layers draw random numbers from their lane's own variable, which tf.vectorized_map cannot
             batch.
     """
-    if not (is_image or trace.has_convolutions):
-        return Strategy("xla", is_random, SLICE_ROWS)
     on_cpu = "GPU" not in device
+    if not (is_image or trace.has_convolutions):
+        return Strategy("xla", is_random, SLICE_ROWS if on_cpu else GPU_SLICE_ROWS)
     is_graph = trace.needs_tensorflow or (on_cpu and trace.has_convolutions)
     # Batching the convolutions of several lanes gives grouped convolutions, whose gradients are slow.
     return Strategy("graph" if is_graph else "xla", is_random or trace.has_convolutions, slice_rows(trace))

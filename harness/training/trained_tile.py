@@ -139,8 +139,8 @@ class TrainedTile:
         self._members = self._members.part(start, length)
         self._curve, self._best = self._curve.part(start, length), self._best.part(self.positions)
         if not self.positions:
-            self._curve.clear()  # Nothing else will.
-        state = cut(self._state, start, length, before)  # May fail: the device can be gone.
+            self._curve.clear()  # Without lanes, nothing else clears it.
+        state = cut(self._state, start, length, before)  # This may fail, because the device may be gone.
         # The sums of a chunk's matrices are the same for all lanes.
         self._state = state._replace(partial=self._state.partial) if self.loop.gram_source else state
 
@@ -263,7 +263,7 @@ class TrainedTile:
         if state["chunk"] != self._chunk:
             raise ValueError("it belongs to other lanes")
         if (self.active(epoch) and done != before + updates) or (np.diff(curve) <= 0).any():
-            raise ValueError("its updates do not fit its position")
+            raise ValueError("its number of updates is wrong")
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(value) for value in values])
         self._updates = done
         self._curve.restore(curve, losses)

@@ -15,7 +15,7 @@ from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
-from harness.training.arrangement import form_cohorts
+from harness.training.arrangement import MeasuredTile, form_cohorts
 from harness.training.calls import Calls
 from harness.training.clocks import Clocks
 from harness.training.cohort import Cohort
@@ -50,6 +50,7 @@ class Scan:
         encoding: Encoding | None = None,
         *,
         tile: int | None = None,
+        measured: MeasuredTile = lambda kind: None,
         gram: bool = True,
         workers: int | None = None,
         device: str = "/CPU:0",
@@ -70,11 +71,12 @@ class Scan:
             holdout: The held-out rows; there may be none.
             encoding: How features become inputs; by default, as numbers and categories.
             tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
+            measured: Returns tiles that replace the default ones; `tile` takes precedence.
             gram: Whether to use Gram matrices of chunks where they are faster.
             workers: Number of parallel calls; None means one per core, or one per GPU.
             device: TensorFlow's name for the device.
             other_devices: Devices that train some of the tiles.
-            device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
+            device_bytes: Usable memory of the device, which limits tiles; 0 if unknown.
             free_bytes: Memory into which the scan is made to fit, with fewer calls at once and smaller tiles.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Whether to also evaluate lanes during the first epochs; see `harness.training.early`.
@@ -97,6 +99,7 @@ class Scan:
             *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
             device_bytes=device_bytes,
             tile=tile,
+            measured=measured,
             gram=gram,
             curve_points=curve_points,
             early=early,
@@ -161,6 +164,11 @@ class Scan:
                 yield from self._ended()
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
+
+    @property
+    def workers(self) -> int:
+        """Maximum number of calls at the same time."""
+        return self._devices.workers
 
     @property
     def device_bytes(self) -> int:

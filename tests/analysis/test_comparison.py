@@ -1,4 +1,4 @@
-"""Full sample against batch, on curves checked by hand."""
+"""Comparisons of the full sample with batches, on curves checked by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.analysis.time_to_target import TimeToTarget, times_to_target
 from harness.tracking.ranking import ranked
 from tests.sweeps import run, sweep_of
 
-# An update an epoch, and four: the fourth epoch of the full sample is where a batch run's first ends.
+# One makes an update per epoch, the other four: both have made four after the fourth and the first epoch.
 FULL = run("full", [0.9, 0.8, 0.7, 0.6, 0.5])
 BATCH = run(250, [0.65, 0.4, 0.45, 0.47, 0.52], seconds=2.0)
 
@@ -31,7 +31,7 @@ def test_each_axis_compares_at_the_last_point_that_both_have() -> None:
         "epochs": (5, 0.5, 0.52, "full"),
         "rows": (5000, 0.5, 0.52, "full"),
         "updates": (4, 0.6, 0.65, "full"),
-        "time": (5, 0.5, 0.4, "batch"),  # Five seconds: five epochs of one, two of the other.
+        "time": (5, 0.5, 0.4, "batch"),  # Five seconds are five epochs of one run and two of the other.
     }
     assert {each.chunksize for each in found.values()} == {250}
     assert (found["epochs"].full_updates, found["epochs"].batch_updates) == (5, 20)
@@ -49,8 +49,8 @@ def test_each_chunksize_is_compared_in_a_row_of_its_own() -> None:
         ("updates", 250, 4, 0.65, "full"),
     ]
     assert verdict(found)[0] == (
-        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1, chunks of 250 "
-        "rows in 0 of 1 settings."
+        "After the same number of epochs (and rows), chunks of 500 rows beat the full sample in 1 of 1 setting, "
+        "and chunks of 250 rows in 0 of 1."
     )
 
 
@@ -62,7 +62,7 @@ def test_points_inside_epochs_allow_the_same_updates_and_the_same_time_alone() -
     updates, time = found["updates"], found["time"]
     assert (updates.at, updates.full, updates.batch, updates.better) == (2, 0.8, 0.7, "batch")
     assert (time.at, time.full, time.batch, time.is_alone) == (6, 0.8, 0.5, True)
-    assert verdict(list(found.values()))[-1].startswith("With the same training time, measured alone and scaled, ")
+    assert verdict(list(found.values()))[-1].startswith("After the same training time, measured alone and scaled, ")
 
 
 def test_each_setting_is_compared_in_order() -> None:
@@ -120,7 +120,7 @@ def test_differences_that_do_not_vary_have_no_interval() -> None:
 
 
 def test_several_intervals_are_adjusted() -> None:
-    """The clearer difference is tested at 2.5 %, the other one at 5 %."""
+    """The clearer difference is tested at 2.5%, the other one at 5%."""
     losses = {"full": [0.50, 0.54, 0.47, 0.52], 250: [0.45, 0.50, 0.44, 0.47], 500: [0.51, 0.52, 0.49, 0.5]}
     rows = [run(chunk, [loss], seed=str(seed)) for chunk, some in losses.items() for seed, loss in enumerate(some)]
     found = {each.chunksize: each for each in compare_full_to_batch(sweep_of(*rows)) if each.axis == "epochs"}
@@ -130,7 +130,9 @@ def test_several_intervals_are_adjusted() -> None:
         assert found[chunk].adjusted_for == 2
     *_, adjusted, clear = verdict([*found.values()])
     assert "adjusted for 2 comparisons (Holm)" in adjusted
-    assert clear == ("With the same epochs, 1 of 2 intervals exclude 0; elsewhere, differences may be due to chance.")
+    assert clear == (
+        "After the same number of epochs, 1 of 2 intervals exclude 0; elsewhere, differences may be due to chance."
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_without_a_holdout_the_training_loss_is_compared() -> None:
 
 
 def test_times_of_one_kind_are_compared() -> None:
-    """One pair was trained alone, in 5 s a run; two others shared a scan and were timed alone, in 2 ms a run."""
+    """One pair was trained alone and took 5 s per run; two others shared a scan and, timed alone, take 2 ms per run."""
     timed = {"shared_by": 4, "time/alone_s": 0.002}
     rows = [run(size, [0.9, 0.5], seconds=2.5, seed="0") for size in ("full", 250)]
     rows += [run(size, [0.9, 0.5], seed=seed, **timed) for size in ("full", 250) for seed in "12"]

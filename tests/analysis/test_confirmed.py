@@ -1,4 +1,4 @@
-"""A search's best settings have the means of the runs that confirm them, without the trial that was chosen."""
+"""A search's best settings show the means of the runs that confirm them, without the chosen trial."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def test_the_whole_output() -> None:
         "chunk  lr epochs   full  batch    full   batch   full  batch            full   batch",
         "  500 0.1      2    0.5   0.4*       2       4   8 kB   4 kB       2    0.5*     0.6",
         "",
-        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
-        "With the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
+        "After the same number of epochs (and rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
+        "After the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
         "Training times cannot be compared: the runs shared a scan, and their updates were not timed alone. Train with "
         "runtime.time_alone=true, or with hydra/launcher=basic, which trains each run on its own.",
         "",
@@ -83,7 +83,7 @@ def test_times_of_runs_trained_alone_are_compared() -> None:
     lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
     assert "train" in lines[0]
     assert not any("scan" in line for line in lines)
-    assert "With the same training time, chunks of 500 rows beat the full sample in 0 of 1 setting." in lines
+    assert "After the same training time, chunks of 500 rows beat the full sample in 0 of 1 setting." in lines
 
 
 def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
@@ -95,7 +95,7 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     row = next(line for line in lines[4:] if "±" in line)
     assert "0.6±0.1" in row
     assert "0.41±0.01*" in row
-    assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
+    assert "-0.19 [-0.41, +0.034]" in row  # The half-width is 4.303 times 0.09 / sqrt(3).
     lines = shown(seeds([(5000, 1000), (6000, 1500), (7000, 1200)]), 140)
     assert "6,000±1,000 1,233±252*     3 -4,767 [-7,075, -2,459]" in next(line for line in lines[4:] if "±" in line)
 

@@ -79,11 +79,11 @@ def test_the_best_run_of_a_size_has_the_best_mean() -> None:
 
 
 def test_the_best_run_is_not_the_one_of_the_luckiest_split() -> None:
-    """It is one whose model was logged, so that `register best` has something to register."""
+    """The best run has a logged model, so that `register best` has something to register."""
     runs = of_splits(model=2)
     assert [each.data.metrics["val/loss"] for each in runs] == [0.5, 0.4, 0.1, 0.4]
     assert best_of(of_splits(model=1)) == "1" * 32
-    assert best_of(of_splits(model=9)) == "1" * 32  # No model: the first split.
+    assert best_of(of_splits(model=9)) == "1" * 32  # No model was logged, so the first split counts.
     lines = sweeps_as_csv([(summary(""), of_splits(model=1))]).splitlines()
     assert dict(zip(lines[0].split(","), lines[1].split(","), strict=True))["result"] == "0.3"
 
@@ -119,7 +119,7 @@ def test_a_setting_that_lost_repetitions_comes_after_the_others() -> None:
     rows = [run(10, [0.1], seed="0")]
     rows += [run(10, [], seed=seed, status="FAILED", diverged_at="3", epochs="1") for seed in "12"]
     rows += [run(10, [0.25], rate="0.2", seed=seed) for seed in "012"]
-    rows += [run(10, [], rate="0.2", seed="1", status="FAILED", epochs="1")]  # It has finished since.
+    rows += [run(10, [], rate="0.2", seed="1", status="FAILED", epochs="1")]  # Another attempt at it finished.
     sweep = sweep_of(*rows)
     assert best_of_each(sweep, chunksize)["val/loss"].tolist() == [0.25]
     assert sweep.table["val/loss"].tolist()[:4] == [0.25, 0.25, 0.25, 0.1]

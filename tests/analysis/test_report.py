@@ -71,7 +71,7 @@ def test_a_report_can_be_made_of_any_sweep(name: str, tmp_path: Path) -> None:
     pictures = sorted(path.stem for path in page.parent.glob("*.svg"))
     assert text.count('<svg class="figure"') == len(pictures)
     assert ("losses" in pictures) == (len(sweep.curves) > 0)
-    assert not re.search(r"(src|href)=\"(?!data:|#)", text)  # It needs nothing from outside.
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)  # The page loads nothing from elsewhere.
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("financ", "")
 
 
@@ -83,12 +83,12 @@ def test_the_text_of_a_report() -> None:
     for sentence in (
         "The best run is 500 0.1 0: val/loss 0.4 after 4 updates; the best full-sample run, full 0.1 0, reaches 0.5 "
         "(25.00% higher) after 2 updates and needs 2 times the memory per update.",
-        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
-        "With the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
+        "After the same number of epochs (and rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
+        "After the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
         "Training times cannot be compared: the runs shared a scan",
         "harness train -m chunksize=full,500 &amp; &lt;more&gt;",
         "2 finished, 1 diverged",
-        "Vermilion (Okabe and Ito)",
+        "The full sample is vermilion (Okabe and Ito)",
     ):
         assert sentence in text, sentence
 
@@ -191,7 +191,7 @@ def test_a_sample_has_training_rows_in_original_units(tmp_path: Path) -> None:
     assert (len(rows), list(rows)) == (ROWS, ["x", "y"])
     np.testing.assert_allclose(rows["y"], 2 * rows["x"], rtol=1e-5)
     assert rows["x"].min() < 200
-    assert rows["x"].max() > 9800  # From all over the file.
+    assert rows["x"].max() > 9800  # The sample comes from the whole file.
     assert rows["x"].round().isin(x).all()
 
 

@@ -1,4 +1,4 @@
-"""Figures of sweeps over three and more keys."""
+"""Figures of sweeps over three or more keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_importance_of_keys_is_their_influence_on_finished_runs() -> None:
     assert found.shares["model.hidden"] < 0.01
     assert (found.settings, round(sum(found.shares.values()), 9)) == (18, 1)
     repeated = importance(sweep_of(*grid(), *grid(seed="1"), *grid(seed="2")))
-    assert repeated == found  # Seeds are no key, and do not make more settings.
+    assert repeated == found  # Seeds are not a key, and do not add settings.
     figure = importance_bars(sweep_of(*grid()))
     assert figure is not None
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(found.shares)

@@ -29,9 +29,9 @@ PARAMS = {"chunksize": "4", "learning_rate": "0.1", "epochs": "2", "seed": "0", 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Ids by name of two sweeps that share a run, a run of neither, and one of another program.
+    """Ids, by name, of two sweeps that share a run, of a run in neither, and of another program's run.
 
-    The first sweep is in an experiment of its own; `uri` is the store's address.
+    The first sweep has its own experiment; `uri` is the store's address.
     """
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     ids = {"uri": uri}
@@ -244,7 +244,7 @@ def test_no_cell_is_cut_at_any_width(width: int) -> None:
     assert "…" not in text
     assert max(map(len, table)) <= width
     assert len(table) == 2 + 4
-    # What is left out is left out from the end: the losses stay.
+    # The last columns are left out; the losses stay.
     for number in ("0.573", "0.9", "diverged", "21,613,000"):
         assert number in text
 
@@ -385,7 +385,7 @@ def test_settings_that_change_no_number_are_hidden(key: str) -> None:
 
 
 def test_a_setting_of_only_some_runs_is_not_a_difference() -> None:
-    """Each optimizer has settings of its own; only its name is compared."""
+    """Optimizers have different settings, so only their names are compared."""
     assert "momentum" not in shown(sweep_of(HOUSES, FULL | {"optimizer.momentum": "0.9"}))
 
 

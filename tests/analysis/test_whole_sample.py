@@ -1,4 +1,4 @@
-"""A sentence says whether the whole sample in one update would fit."""
+"""The sentence about whether the whole sample would fit in a single update."""
 
 from __future__ import annotations
 

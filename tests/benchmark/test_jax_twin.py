@@ -1,4 +1,4 @@
-"""The twin in JAX takes the trainer's updates."""
+"""The twin in JAX computes the same updates as the trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each installed peer gives the reference's weights on a tiny file."""
+"""Each installed peer computes the reference's weights on a tiny file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 2030
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """Return a task on a file of its own, whose last chunk is shorter."""
+    """Return a task with its own file, whose last chunk is shorter."""
     path = tmp_path_factory.mktemp("benchmark") / "houses.csv"
     synthetic_houses.generate(path, ROWS)
     return scaled(Task(ROWS, stops=(3,), path=str(path)))
@@ -67,7 +67,7 @@ def test_peers_with_keras_reach_the_reference(name: str, chunk: int | str, task:
     task = replace(task, chunks=(chunk,))
     outcome = run_here(name, task)
     assert reference.fault(name, task, outcome, reference.train(task)) == ""
-    assert len(outcome.laps) == 2  # The first epoch's excess is compilation.
+    assert len(outcome.laps) == 2  # The extra time of the first epoch is compilation.
 
 
 @pytest.mark.parametrize("name", ["sklearn", "vw", "jax", "jax_mlflow"])

@@ -46,7 +46,7 @@ def test_spans_are_medians_with_their_range() -> None:
 
 
 def test_first_rows_are_scaled_to_the_task() -> None:
-    # 100 rows are read in 1 s and trained in 1 s (1 to 3) per epoch: 1,000 rows, two rates, 3 + 4 epochs.
+    # Reading 100 rows takes 1 s, and an epoch on them 1 s (1 to 3); the task has 1,000 rows, two rates, 3 + 4 epochs.
     task = Task(1000, rates=(0.1, 0.2), stops=(3, 4))
     part = Outcome(100, [2, 2, 6], startup=5, compile=0.5, read=1, lap_epochs=2, peak_mb=7)
     found = timing("loop", task, [part])
@@ -130,7 +130,7 @@ def test_results_are_tables_a_page_a_figure_and_runs(
 
 def test_missing_wrong_and_failing_peers_are_remarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def run(name: str, tasks: list[Task]) -> list[Outcome]:
-        """Answer at once; scikit-learn is wrong, the compiled loop fails."""
+        """Return at once; scikit-learn's result is wrong, and the compiled loop fails."""
         if name == "compiled":
             raise RuntimeError("it exited with code 1")
         weights = [9.0, 9.0] if name == "sklearn" else [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Tables with classes and with two targets, through every command."""
+"""Every command on tables with classes or two targets."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shelve(cache: Path, tmp_path: Path) -> Callable[..., Table]:
-    """Make a table that no process uses any more."""
+    """Create a table that no process is using."""
 
     def make(name: str = "small.csv", **data: Any) -> Table:
         (tmp_path / name).write_text(CSV)
@@ -93,7 +93,7 @@ def test_a_resumable_sweep_keeps_what_it_needs(cache: Path, shelve: Callable[...
     assert said[0] == f"{folder.name} {NEEDED} and is kept (--force removes it)"
     assert said[-1].endswith("B freed")
     assert (folder.is_dir(), kept.folder.is_dir(), other.folder.is_dir()) == (True, True, False)
-    (folder / "manifest.json").write_text("")  # It was being written anew when the process was killed.
+    (folder / "manifest.json").write_text("")  # It was being rewritten when the process was killed.
     assert [item.kept for item in survey(cache, ["checkpoints"])] == [NEEDED]
     list(free(survey(cache), force=True, dry_run=False))
     assert (folder.exists(), kept.folder.exists()) == (False, False)
@@ -131,7 +131,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(user, fcntl.LOCK_SH)
         assert [item.kept for item in survey(cache)] == [IN_USE, IN_USE]
-        for items in (survey(cache), before):  # Nor if it began since they were looked at.
+        for items in (survey(cache), before):  # Even if the process started after they were listed.
             said = list(free(items, force=True, dry_run=False))
             assert said == [
                 f"{folder.name} is in use and is kept",
@@ -183,7 +183,7 @@ def test_records_that_were_set_aside_can_be_removed(cache: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> dict[str, str]:
-    """A run for each way to end, each with a file, and a failed sweep."""
+    """A run for each way a run can end, each with a file, and a failed sweep."""
     ids = {}
     with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "a question") as tracker:
         for name in ("finished", "failed", "diverged", "gone"):
@@ -213,7 +213,7 @@ def test_artifacts_of_failed_and_deleted_runs_are_removed(tmp_path: Path, cache:
 
 
 def test_artifacts_outside_the_store_are_left_alone(tmp_path: Path, cache: Path) -> None:
-    """Otherwise anyone who can write to a store could have any folder deleted."""
+    """Otherwise, anyone who can write to a store could get any folder deleted."""
     uri, elsewhere = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "elsewhere"
     client = MlflowClient(uri)
     for place in (elsewhere, tmp_path / "mlartifacts" / ".." / "elsewhere", tmp_path / "mlartifacts" / "link"):

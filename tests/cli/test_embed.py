@@ -1,4 +1,4 @@
-"""Images go once through a frozen model; heads on it are swept, logged with it, used and reproduced."""
+"""Images pass through a frozen model once; heads on its output are trained, logged, used and reproduced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MLflow's and Hydra's users expect of the environment and of folders."""
+"""Environment variables and folders that users of MLflow and Hydra expect to work."""
 
 from __future__ import annotations
 

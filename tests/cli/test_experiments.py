@@ -1,4 +1,4 @@
-"""Every experiment, made small, through the real command."""
+"""The real command on a small version of every experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk ends a command in one sentence and leaves nothing running; with room, the same command is well."""
+"""On a full disk, a command ends with one sentence and leaves nothing running; with space, it succeeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE = ["model=mlp", "model.units=[300,300]"]
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mount a disk of so many KiB, or skip the test where that is not allowed."""
+    """Mount a disk of this size in KiB, or skip the test where that is not allowed."""
     folder = tmp_path / "disk"
     folder.mkdir()
 

@@ -1,4 +1,4 @@
-"""A sweep on images through every command."""
+"""Every command on a sweep over images."""
 
 from __future__ import annotations
 

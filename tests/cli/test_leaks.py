@@ -1,4 +1,4 @@
-"""Secrets in addresses, through real commands against a real server: no file and no output has them."""
+"""Secrets in addresses, passed to real commands and a real server, appear in no file and no output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = ["data=csv", "data.features=[x]", "data.target=y", "epochs=1", "runtim
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves a CSV file at every path, except at those that are refused."""
+    """Serves a CSV file at every path, except for rejected ones."""
 
     def do_GET(self) -> None:
         self.send_response(403 if "refused" in self.path else 200)

@@ -1,4 +1,4 @@
-"""The command from the outside: its exit code, its output, and what it leaves in the store and on disk.
+"""The command as seen by users: its exit code, its output, and what it leaves in the store and on disk.
 
 Most tests call it in this process, so that TensorFlow is loaded once; a few run the real command.
 """
@@ -49,7 +49,7 @@ from harness.tracking.recorded_config import schema_of
 from harness.tracking.run_colour import colour
 from tests.tables import held_out
 
-# The command sets this, and only before anything computes: here another test may have been first.
+# The command sets this before anything is computed, but here, another test may have run first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 
 # Thirteen rows, ten of them to train on: chunks of four leave a remainder of two.
@@ -88,7 +88,7 @@ class Left:
     """The records and files of a sweep."""
 
     folder: Path
-    places: list[str]  # in the folder, before anybody reads the store
+    places: list[str]  # in the folder, before anyone reads the store
     answer: Answer
     client: MlflowClient
     summary: Run
@@ -98,12 +98,12 @@ class Left:
         return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, key)}
 
     def order(self, run: Run) -> int:
-        """Where a run stands in the sweep."""
+        """The run's position in the sweep."""
         return list(self.runs.values()).index(run)
 
     @property
     def said(self) -> list[str]:
-        """The lines that are no progress, of which a slow machine has some."""
+        """The lines other than progress, which only slow machines print."""
         passing = ("start", "compiling", "training", "reading", "generating")
         return [line for line in self.answer.out.splitlines() if not line.startswith(passing)]
 
@@ -182,7 +182,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     # Which of them is better, or whether either can be compared, depends on measured times.
-    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NO_COMMON_TIME))
+    assert table[-1].startswith(("After the same training time, measured alone and scaled, ", NO_COMMON_TIME))
     assert space == ""
     assert next_step.startswith("Sweep ")
 
@@ -200,7 +200,7 @@ def test_endings(left: Left) -> None:
     assert {run.info.status for run in left.diverged.values()} == {"FAILED"}
     assert left.summary.info.status == "FAILED"
     for run in left.diverged.values():
-        # The first update's loss is finite, and its step is what leaves the numbers.
+        # The loss before the first update is finite; the step makes the run diverge.
         assert (run.data.tags["diverged_at"], run.data.tags["failure"]) == ("2", "diverged at update 2")
     for run in left.finished.values():
         assert not {"diverged_at", "failure", "model_not_logged"} & run.data.tags.keys()
@@ -218,7 +218,7 @@ def test_tags(left: Left) -> None:
         own = f"chunksize={chunksize} learning_rate={rate} epochs={epochs}"
         data = "data=csv data.path=small.csv 'data.features=[x]' data.target=y"
         assert tags["command"] == f"harness train {data} {own}"
-        assert "mlflow.parentRunId" not in tags  # The UI hides what is nested.
+        assert "mlflow.parentRunId" not in tags  # The UI hides nested runs.
     signatures = [run.data.tags["signature"] for run in left.runs.values()]
     assert len({*signatures, left.summary.data.tags["signature"]}) == 9
 
@@ -280,7 +280,7 @@ def test_a_run_can_be_repeated_from_its_recorded_command(left: Left) -> None:
         recorded: Any = OmegaConf.load(path)
         config: Any = OmegaConf.to_object(OmegaConf.merge(schema_of(recorded.data), recorded))
         params = {key: str(value) for key, value in config.flat().items() if value is not None}
-        assert params.pop("runtime.precision") == "float32"  # Recorded only if it is another one.
+        assert params.pop("runtime.precision") == "float32"  # It is recorded only if it is not the default.
         assert {
             key: value for key, value in params.items() if not value.startswith(("[", "{"))
         }.items() <= run.data.params.items()
@@ -298,7 +298,7 @@ def test_metrics_of_each_epoch(left: Left) -> None:
             by_update = left.curve(run, f"by_update/{key}")
             assert list(by_update)[-int(epochs) :] == [step * UPDATES[chunksize] for step in steps]
             assert list(by_update.values())[-int(epochs) :] == list(left.curve(run, key).values())
-        early = [1, 2] if chunksize == "4" else []  # Before the end of the first epoch.
+        early = [1, 2] if chunksize == "4" else []  # These are before the end of the first epoch.
         assert list(left.curve(run, "by_update/val/loss"))[: -int(epochs)] == early
         assert not left.curve(run, "by_update/val/rmse")
         chunk_losses = left.curve(run, "train/chunk_loss")
@@ -352,7 +352,7 @@ def test_every_number_in_the_store_is_finite(left: Left) -> None:
         rows = store.execute("SELECT value, is_nan FROM metrics").fetchall()
     assert len(rows) > 100
     assert all(math.isfinite(value) and not is_nan for value, is_nan in rows)
-    assert all(abs(value) < 1e300 for value, _ in rows)  # MLflow writes an infinite one so.
+    assert all(abs(value) < 1e300 for value, _ in rows)  # MLflow writes infinity like this.
 
 
 def test_the_data_is_an_input_with_its_digest(left: Left) -> None:
@@ -388,7 +388,7 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
         metrics = run.data.metrics
         loss, rmse = f"{metrics['val/loss']:,.6g}", f"{metrics['val/rmse']:,.6g}"
         result = f"val/loss {loss}, val/rmse {rmse}, {metrics['updates']:,.0f} updates"
-        return f"- Best of {what}: {link(run)}, {result}"
+        return f"- Best {what}: {link(run)}, {result}"
 
     def best(chunksize: str) -> Run:
         runs = [run for key, run in left.finished.items() if key[0] == chunksize]
@@ -396,8 +396,8 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
 
     summary = left.summary.info
     assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
-        row("chunks", best("4")),
-        row("full sample", best("full")),
+        row("batch run", best("4")),
+        row("full-sample run", best("full")),
         f"- [Report]({run_page(summary.experiment_id, summary.run_id, 'artifacts/report/report.html')})",
         "",
         "`small.csv`: y from x; 10 training rows, 3 holdout rows.",
@@ -500,10 +500,10 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         for handler in set(logging.root.handlers) - set(handlers):
             handler.close()
 
-    # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
+    # Hydra configures logging again for each job, which would close pytest's own handlers too.
     monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     terminate = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(main, "atexit", Mock())  # The command's function would end pytest with the command's code.
+    monkeypatch.setattr(main, "atexit", Mock())  # The console command's function would end pytest.
 
     def call(*words: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["harness", *words])
@@ -511,7 +511,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         with pytest.raises(SystemExit) as end:
             main.main()
         out, err = capsys.readouterr()
-        # The phases of starting are progress; a test of their own shows them.
+        # The start-up phases are progress, which has its own test.
         lines = [line for line in out.splitlines(keepends=True) if not line.startswith("start:  ")]
         return Answer(end.value.code or 0, "".join(lines), err)  # type: ignore[arg-type]
 
@@ -716,7 +716,7 @@ def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pyte
     slopes = [metrics[f"weight/{name}"] for name in ("living area", "a/b", "größe :x28::x20ac::x29:")]
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{tmp_path}/mlflow.db")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)  # There is a slash.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)  # `a/b` has a slash.
         model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
     predictions = model.predict(pd.DataFrame(values, columns=names))
     np.testing.assert_allclose(predictions, (metrics["intercept"] + values @ slopes)[:, None], rtol=1e-5)
@@ -744,7 +744,7 @@ def test_categories_and_dates_from_a_shuffled_fifo(
     assert metrics["weight/where/north"] - metrics["weight/where/south"] == pytest.approx(10, rel=0.01)
     assert metrics["val/r2"] > 0.999
     with warnings.catch_warnings(action="ignore"):
-        # Not by `set_tracking_uri`, which leaves a variable in the environment for the tests that follow.
+        # `set_tracking_uri` would leave a variable in the environment for later tests.
         monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{tmp_path}/mlflow.db")
         model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
         raw = {"when": ["5.1.1970", "5.1.1970"], "where": ["north", "south"]}
@@ -927,7 +927,7 @@ def epochs_so_far(folder: Path) -> int:
     try:
         with closing(sqlite3.connect(folder / "mlflow.db")) as store:
             return store.execute("SELECT count(*) FROM metrics WHERE key = 'val/loss'").fetchone()[0]
-    except sqlite3.OperationalError:  # It is being made.
+    except sqlite3.OperationalError:  # The store is still being created.
         return 0
 
 
@@ -964,13 +964,13 @@ def test_an_interrupted_sweep_leaves_no_run_running(
     trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
     over = threading.Event()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it in what it runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it in background processes.
 
     def interrupt() -> None:
         is_under_way(tmp_path)
         while not over.is_set():
             os.kill(os.getpid(), number)
-            over.wait(60)  # An exception of a signal's handler is lost where Python ignores them, as in a finalizer.
+            over.wait(60)  # A signal handler's exception is lost where Python ignores exceptions, as in finalizers.
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -983,7 +983,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(
     assert endings(tmp_path) == ENDINGS
 
 
-# The real command again.
+# This is the real command again.
 
 
 def modules_after(*words: str) -> tuple[str, set[str]]:
@@ -1020,7 +1020,7 @@ def test_a_command_ends_without_freeing_all_objects() -> None:
         "import atexit, sys\nfrom harness.cli.main import main\n"
         "class Noisy:\n    def __del__(self):\n        print('freed')\n"
         "sys.noisy = Noisy()\n"
-        "atexit.register(print, 'too late')\n"  # Registered before the command's own function, so called after it.
+        "atexit.register(print, 'too late')\n"  # Registered before the command's function, so called after it.
         "main()"
     )
     answer = subprocess.run([sys.executable, "-c", code, "nonsense"], capture_output=True, text=True)

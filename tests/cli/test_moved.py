@@ -1,4 +1,4 @@
-"""A project's folder that is renamed between two commands: everything goes on in the new place."""
+"""A project's folder that is renamed between two commands: everything continues in the new location."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGER = ["chunksize=full,50", "learning_rate=0.1,0.01", "epochs=6", "hydra.swee
 
 @pytest.fixture(scope="module")
 def moved(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """The new and the old place of a folder with a sweep, a sweep that was killed, and predictions of the best run."""
+    """The new and the old path of a folder with a sweep, a killed sweep, and predictions of the best run."""
     above = tmp_path_factory.mktemp("moved")
     old, new = above / "old", above / "ne w"
     old.mkdir()

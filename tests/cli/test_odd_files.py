@@ -1,4 +1,4 @@
-"""Files that people have: the command that `describe` proposes reads the rows that pandas reads."""
+"""Realistic files: the command that `describe` suggests reads the same rows as pandas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAIN = HOMES.to_csv(index=False)
 
 
 class Case(NamedTuple):
-    """A file, and the columns, categories as text, that its rows have; the last one is the target."""
+    """A file and the expected columns, with categories as text; the last one is the target."""
 
     name: str
     content: str | bytes
@@ -127,7 +127,7 @@ CASES = [
 
 
 def proposed(path: Path, target: str | None = None) -> dict[str, Any]:
-    """Return the keys of the command that `describe` proposes, as bash and Hydra read it."""
+    """Return the keys of the command that `describe` suggests, as bash and Hydra read it."""
     words = in_bash(describe(str(path), target=target).command)
     assert words[:2] == ["harness", "train"]
     return {word.partition("=")[0]: parsed(word) for word in words[2:]}
@@ -143,7 +143,7 @@ def configured(keys: dict[str, Any]) -> DataConfig:
 
 
 def check_table(keys: dict[str, Any], frame: pd.DataFrame, cache: Path) -> None:
-    """Compare the table that is trained on with a frame, column by column; the last one is the target."""
+    """Compare the table used for training with a data frame, column by column; the last one is the target."""
     table = open_table(configured(keys), cache)
     assert len(table.columns) == len(frame.columns)
     for column, values, (name, expected) in zip(table.columns, rows(table).T, frame.items(), strict=True):

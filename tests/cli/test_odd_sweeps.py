@@ -1,4 +1,4 @@
-"""Files that people have: the suggested command, as a sweep of four, and predictions of the same file."""
+"""Realistic files: the suggested command, as a sweep of four runs, and predictions for the same file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(names: Sequence[str], frame: pd.DataFrame, metrics: dict[str, float], *, is_label: bool) -> np.ndarray:
     """Return the predictions of a linear model for rows that pandas has read, float64 `[rows]`.
 
-    `names` are those in the file of the frame's columns.
+    `names` are the names of the data frame's columns in the file.
     """
     found = np.full(len(frame), metrics["intercept"])
     for name, (_, column) in list(zip(names, frame.items(), strict=True))[:-1]:

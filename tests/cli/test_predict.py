@@ -41,7 +41,7 @@ Write = Callable[..., Path]
 
 
 def model() -> keras.Model:
-    """A model of 10 a + b that takes columns by name."""
+    """A model that computes 10 a + b and takes columns by name."""
     inputs = {name: keras.Input((1,), name=name) for name in "ab"}
     dense = keras.layers.Dense(1, kernel_initializer="ones")
     tens = keras.layers.Rescaling(10.0)(inputs["a"])
@@ -50,7 +50,7 @@ def model() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Runs with a model, with a model that contains code and without one, and a sweep."""
+    """A run with a model, one whose model contains code, one without a model, and a sweep."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     ids = {"uri": uri}
     unsafe = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
@@ -206,7 +206,7 @@ def test_missing_files_and_folders_are_refused(
 def test_categories_and_dates_are_read_as_in_training(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown category counts 0, and a day counts 1."""
+    """An unknown category contributes 0, and a day contributes 1."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {"c": keras.Input((1,), name="c", dtype="string"), "d": keras.Input((1,), name="d")}
     names = keras.layers.StringLookup(vocabulary=["u", "v"])(inputs["c"])
@@ -230,7 +230,7 @@ def test_categories_and_dates_are_read_as_in_training(
 
 
 def test_empty_fields_are_filled_as_in_training(write: Write, tmp_path: Path) -> None:
-    """The model of `data.missing=mean` fills them itself; one that cannot, since training had none, is not asked to."""
+    """With `data.missing=mean`, the model fills features that were empty in training; in others, they are rejected."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {name: keras.Input((1,), name=name) for name in "ab"}
     filled = keras.ops.where(keras.ops.isnan(inputs["a"]), 7.0, inputs["a"])
@@ -247,7 +247,7 @@ def test_empty_fields_are_filled_as_in_training(write: Write, tmp_path: Path) ->
 
 
 def numeric(folder: Path, bytes_at_once: int, patch: pytest.MonkeyPatch) -> RunReader:
-    """A run whose model has the numeric categories 1 to 4, and takes few rows at once."""
+    """A run whose model has the numeric categories 1 to 4 and predicts few rows at once."""
     patch.setattr(saved_model, "BATCH_BYTES", bytes_at_once)
     c = keras.Input((1,), name="c")
     known = keras.ops.cast(keras.ops.equal(c, np.float32([[1, 2, 3, 4]])), "float32")
@@ -335,7 +335,7 @@ def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sent
 
 
 def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_path: Path) -> None:
-    """A column that was stored with an offset is read, and a prediction written, with the digits of float64."""
+    """Columns stored with an offset are read, and their predictions written, with float64 precision."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     values = keras.Input((1,), name="a", dtype="float64")
     small = keras.ops.cast(keras.ops.subtract(values, np.array([[1e9]])), "float32")

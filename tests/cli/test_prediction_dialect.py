@@ -1,4 +1,4 @@
-"""How the keys after the path of `predict` change the way in which a file is read, and which of the run's are shown."""
+"""How the keys after the path of `predict` change how a file is read, and which of the run's keys are shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIST = f'data.date_format=["{EUROPE}","{AMERICA}"]'
 
 
 def data(**options: object) -> DataConfig:
-    """Return data whose dates are sorted, so that their order is not that of the command."""
+    """Return data whose dates are sorted, so that their order differs from the command's."""
     return DataConfig(["z", "a"], "y", "f.csv", dates=["z", "a"], date_format=[EUROPE, AMERICA], **options)
 
 

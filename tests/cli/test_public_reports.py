@@ -1,24 +1,24 @@
-"""What others reported of pandas, polars, Hydra, Keras and MLflow, tried here.
+"""Problems that were reported for pandas, polars, Hydra, Keras and MLflow, tried with the harness.
 
 | report | what went wrong there | here |
 | --- | --- | --- |
 | pandas-dev/pandas#4793 | a byte order mark became part of the first name | read |
-| pandas-dev/pandas#14124 | delimiters at line ends shifted all columns | `describe` suggests a key; else refused |
-| pandas-dev/pandas#59299 | `1.234,56` was blamed on another value | read; else refused with line and value |
-| pandas-dev/pandas#64631 | `1 ,` was 1 | refused with line and value |
-| pandas-dev/pandas#31920 | `1a.2,3` and `1,2,3` were numbers | refused with line and value |
+| pandas-dev/pandas#14124 | delimiters at line ends shifted all columns | rejected; `describe` suggests a key |
+| pandas-dev/pandas#59299 | `1.234,56` was blamed on another value | read; or rejected with line and value |
+| pandas-dev/pandas#64631 | `1 ,` was read as 1 | rejected with line and value |
+| pandas-dev/pandas#31920 | `1a.2,3` and `1,2,3` were read as numbers | rejected with line and value |
 | pola-rs/polars#18797 | `1.299,99` could not be read | read |
-| pandas-dev/pandas#14301, #37895 | day and month changed places from row to row | one format for all rows |
-| pandas-dev/pandas#53355 | a column of dates was text because of one | refused with line and value |
-| pandas-dev/pandas#53355 | `2007-4-30 1:6:40 PM` was suggested as ISO 8601 here, and refused: mended | read |
-| pandas-dev/pandas#48170 | whole numbers beside a gap lost digits | categories stay apart |
-| pandas-dev/pandas#52505 | names in a comment, ids that float64 rounds; here called constant: mended | read |
-| pandas-dev/pandas#22140, #22661 | a lone quote swallowed rows | refused with line |
-| pandas-dev/pandas#10647 | `NA` was no word | `describe` suggests to keep it |
+| pandas-dev/pandas#14301, #37895 | day and month were swapped in some rows | one format for all rows |
+| pandas-dev/pandas#53355 | one bad date turned a column of dates into text | rejected with line and value |
+| pandas-dev/pandas#53355 | `2007-4-30 1:6:40 PM` was suggested as ISO 8601 here, and rejected; fixed | read |
+| pandas-dev/pandas#48170 | whole numbers in a column with empty fields lost digits | categories stay apart |
+| pandas-dev/pandas#52505 | names in a comment, ids that float64 rounds; called constant here; fixed | read |
+| pandas-dev/pandas#22140, #22661 | a lone quote swallowed rows | rejected with line |
+| pandas-dev/pandas#10647 | `NA` was read as missing | `describe` suggests a key that keeps it |
 | hydra-ecosystem/hydra#1577, #2705, #2891, #798, #962, #1074 | `=`, `#`, Chinese, `*`, `%` and `@` need quotes | read |
-| keras-team/keras#8346 | the holdout of a sorted file had one class only | rows are held out everywhere |
+| keras-team/keras#8346 | the holdout of a sorted file had only one class | rows are held out everywhere |
 | keras-team/keras#7917 | a weight of 0 in the validation rows made the loss NaN | finite |
-| mlflow/mlflow#3144, #3719 | a moved folder lost its artifacts: mended | `test_moved` |
+| mlflow/mlflow#3144, #3719 | a moved folder lost its artifacts; fixed | `test_moved` |
 | mlflow/mlflow#1234 | a NaN ended a sweep | left out |
 | mlflow/mlflow#10512, #614, #624 | long params, line breaks and empty text broke a run | recorded |
 """

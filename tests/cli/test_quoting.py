@@ -1,4 +1,4 @@
-"""Words as a shell passes them on, and what messages offer to paste into one."""
+"""Arguments as a shell passes them, and commands that messages suggest pasting into a shell."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
 from harness.tracking.tracker import Tracker
 
-# The command sets this, and only before anything computes: here another test may have been first.
+# The command sets this before anything is computed, but here, another test may have run first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 
 CSV = "x,z,y\n" + "".join(f"{x},{x * x % 7},{3 * x + x % 3}\n" for x in range(23))
@@ -142,7 +142,7 @@ def test_a_run_has_the_same_numbers_alone_as_in_a_sweep(left: Left, name: str) -
     assert now.data.params["runtime.rerun"] == "True"
     assert now.data.tags.get("diverged_at") == ("2" if name == "diverged" else None)
     assert now.info.experiment_id == MlflowClient().get_run(left.ids[name]).info.experiment_id
-    # It is no run of the sweep, nor will another sweep take it for one of its own.
+    # It is not part of the sweep, and other sweeps do not reuse it.
     assert "sweep" not in now.data.tags
     records = RunReader(f"sqlite:///{left.folder}/mlflow.db")
     ids = records.load([left.ids["sweep"]]).runs["run_id"]
@@ -315,7 +315,7 @@ def test_a_killed_run_is_compared_up_to_where_it_stopped(left: Left) -> None:
     change(left, "DELETE FROM latest_metrics WHERE key IN ('slope', 'intercept') AND run_uuid = ?", left.ids["full"])
     is_equal, said = again(left, "full")
     assert is_equal
-    assert said[-1].endswith("The recorded run is killed, so only its own points are compared.")
+    assert said[-1].endswith("The recorded run is killed, so only the points in its record are compared.")
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
     assert (found.runtime.lane_tile, found.runtime.threads, found.runtime.deterministic) == (16, 2, True)
     assert found.runtime.gram
     assert found.runtime.precision is Precision.mixed_float16
-    del values["gram"]  # As in records from before there was a choice.
+    del values["gram"]  # As in records from before this key existed.
     assert not config_of(settings, runtime={}, tracking={}).runtime.gram
     assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)
     assert (found.runtime.rerun, found.runtime.device.value) == (True, "auto")

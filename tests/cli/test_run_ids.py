@@ -1,4 +1,4 @@
-"""Runs are named by a prefix of an id, `last` or `best`, listed, and compared two by two."""
+"""Runs are referred to by a prefix of an id, `last` or `best`, listed, and compared in pairs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ids = dict[str, str]
 
 @pytest.fixture(scope="module")
 def ids(tmp_path_factory: pytest.TempPathFactory) -> Ids:
-    """A sweep of two runs, one of which diverged, and two runs of their own, one of which was interrupted."""
+    """A sweep of two runs, one of which diverged, and two single runs, one of which was interrupted."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     found = {"uri": uri}
     with Tracker(uri, "question") as tracker:

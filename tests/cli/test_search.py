@@ -1,4 +1,4 @@
-"""From the words of a sweep to a search; nothing is trained here."""
+"""How a sweep's arguments become a search; nothing is trained."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TRAIN = ["train", *DATA, "epochs=1", "runtime.workers=1", "tracking.log_model=no
 
 
 def run(folder: Path, words: list[str], ending: str) -> tuple[int, str]:
-    """Run a command in a shell that redirects it; return its exit code, and what reaches standard error."""
+    """Run a command in a shell with redirections; return its exit code, and what reaches standard error."""
     script = f'"$@" {ending}; echo "${{PIPESTATUS[0]}}" >&9'
     read, write = os.pipe()
     with os.fdopen(read) as codes:

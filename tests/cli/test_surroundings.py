@@ -1,4 +1,4 @@
-"""The command where it does not find what processes usually have."""
+"""The command in processes that lack what processes usually have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
 
 @pytest.mark.slow
 def test_a_user_without_an_entry_in_the_user_database(tmp_path: Path) -> None:
-    """As in containers that run under any user id."""
+    """As in containers that run under an arbitrary user id."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_ENTRY)
     environment = {key: value for key, value in os.environ.items() if key not in NAMES}

@@ -1,4 +1,4 @@
-"""From the words of a command line to the configurations that reach the library; nothing is trained here."""
+"""How command-line arguments become the configurations that reach the library; nothing is trained."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_defaults_whole() -> None:
 
 
 def plain(value: Any) -> bool:
-    """Return True if a value contains nothing of OmegaConf."""
+    """Return True if a value contains no OmegaConf objects."""
     if is_dataclass(value):
         return all(plain(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, dict | list):
@@ -228,7 +228,7 @@ def test_a_chunksize_is_a_number_or_full(word: str, chunksize: int | str | None,
 
 
 REFUSED = {
-    # A typo in a key: what was meant, and what there is.
+    # A typo in a key; the message suggests the likely key and lists the others.
     "experimnt=house_prices": "no such key: experimnt. Did you mean experiment?",
     "qwerty=1": f"no such key: qwerty. The configuration has: {ROOT_KEYS}.",
     "holdout=0.1": "no such key: holdout. Did you mean data.holdout?",
@@ -236,7 +236,7 @@ REFUSED = {
     "runtime.devce=cpu": "no such key: runtime.devce. Did you mean runtime.device?",
     "model.inti=0.5": "no such key: model.inti. Did you mean model.init?",
     "model.units=[8]": "no such key: model.units. model has: _target_, init. Write +model.units=VALUE to add it.",
-    # A + gets past Hydra, but nothing would read what it adds.
+    # Hydra accepts a +, but nothing would read the key that it adds.
     "+chunk=4": "no such key: chunk. Did you mean chunksize?",
     "+data.holdot=0.5": "no such key: data.holdot. Did you mean data.holdout?",
     # A typo in an option.
@@ -257,7 +257,7 @@ REFUSED = {
     "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target (sqft_living, price).",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
     "data=csv": ("data.features is not set. Add data.features=VALUE. `harness data describe FILE` lists the columns."),
-    # Words that Hydra does not take.
+    # Arguments that Hydra does not accept.
     "chunksize": "cannot parse chunksize. Write KEY=VALUE, such as chunksize=100.",
     "epochs=[1": "cannot parse epochs=[1. Write KEY=VALUE, such as chunksize=100.",
     "epochs=1,2": "epochs=1,2 has several values. Add -m to train with each of them.",
@@ -280,7 +280,7 @@ class FakeRun:
 
     @property
     def cost(self) -> float:
-        """What the run came to: it diverges at a rate of one."""
+        """The run's result; it diverges at a learning rate of one."""
         return self.config.learning_rate if self.config.learning_rate < 1 else math.inf
 
 
@@ -291,7 +291,7 @@ class Call:
     configs: list[Config]
     command: str
     folder: Path | None
-    commands: list[str]  # of each configuration alone
+    commands: list[str]  # for each configuration alone
 
 
 Calls = list[Call]
@@ -317,7 +317,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         for handler in set(logging.root.handlers) - set(handlers):
             handler.close()
 
-    # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
+    # Hydra configures logging again for each job, which would close pytest's own handlers too.
     monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     yield made
     close_log()
@@ -411,7 +411,7 @@ def test_runs_are_recorded_under_the_experiments_name(calls: Calls, words: list[
 def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:
     run("experiment=house_prices", "sweep=full_vs_batch", "epochs=2")
     (call,) = calls
-    assert len(call.configs) == 12  # The command line's epochs take the place of the sweep's.
+    assert len(call.configs) == 12  # The epochs on the command line override the sweep's.
     assert {config.tracking.experiment for config in call.configs} == {"house_prices"}
     assert call.folder is not None
 
@@ -502,7 +502,7 @@ def test_the_files_of_a_job_have_the_content_that_hydra_would_write(
 
 
 class TwoBatches(Sweeper):
-    """Tries two rates, and then chunks with the better one."""
+    """Proposes two learning rates, then chunks with the better one."""
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         self.config = config
@@ -522,7 +522,7 @@ class TwoBatches(Sweeper):
 def test_another_sweeper_continues_from_the_objectives(
     calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Hydra takes plugins of this package only.
+    # Hydra accepts plugins only from this package.
     monkeypatch.setitem(sys.modules, "hydra_plugins.two_batches", sys.modules[__name__])
     monkeypatch.setattr(TwoBatches, "__module__", "hydra_plugins.two_batches")
     Plugins.instance().register(TwoBatches)

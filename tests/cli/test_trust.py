@@ -1,4 +1,4 @@
-"""Configurations from someone else do no harm: which code they may run, and which secrets stay out of files."""
+"""Other people's configurations do no harm: which code they may run, and which secrets stay out of files."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_functions_that_build_models_are_accepted(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "keras.utils.get_file",  # It writes where it is told to.
-        "keras.models.load_model",  # It can be told to run what it loads.
+        "keras.utils.get_file",  # It writes to any path.
+        "keras.models.load_model",  # It can run the code that it loads.
         "keras.layers.Lambda",
         "experiments.benchmark.peers.memory.train_from_pipe",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
@@ -75,7 +75,7 @@ def test_functions_that_a_module_imports_are_refused(name: str) -> None:
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Return a command that trains a model of an unknown package."""
+    """Return a command that trains a model from an unknown package."""
     (tmp_path / "small.csv").write_text(CSV)
     (tmp_path / "stranger.py").write_text(
         "from pathlib import Path\nfrom harness.models import linear\nPath('was-here').touch()\n"
@@ -105,7 +105,7 @@ def test_a_trusted_module_is_imported(words: list[str], tmp_path: Path) -> None:
 def test_a_model_that_contains_code_is_refused(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.export(tmp_path / "saved", verbose=False)
-    # Keras will not even make such a layer in safe mode.
+    # Keras does not even create such a layer in safe mode.
     layer = keras.layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve")
     entrance = keras.Input((1,))
     keras.Model(entrance, layer(entrance)).save(tmp_path / "model.keras")

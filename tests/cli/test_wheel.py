@@ -1,4 +1,4 @@
-"""The wheel, installed as a new user would, in a fresh environment and folder."""
+"""The wheel, installed in a new environment and folder, as a new user would do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checked(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in a fresh environment with the wheel, which finds its dependencies here."""
+    """The command in a new environment with the wheel; its dependencies are those of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     checked(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT, cwd=folder)

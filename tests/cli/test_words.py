@@ -1,4 +1,4 @@
-"""Names from data and records that would control what shows them, through every command that does."""
+"""Names in data and records that contain control sequences or markup, in every command that shows them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(warm: Warm, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data with such columns."""
+    """A folder with data whose columns have such names."""
     folder = tmp_path_factory.mktemp("words")
     with (folder / "nasty[red].csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[NASTY, "-y$t"], *([row, 2 * row + 1] for row in range(20))])
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, run: Run) -> Path:
-    """The folder after a sweep over the data, whose runs then get such names, too."""
+    """The folder after a sweep on the data, whose runs then get such names, too."""
     out, err, code = run("train", "-m", "data=nasty", "chunksize=full,4", "runtime.workers=1", "epochs=1")
     assert (code, err) == (0, "")
     assert not CONTROLS.search(out)

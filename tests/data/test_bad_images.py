@@ -1,4 +1,4 @@
-"""What cannot be used is refused with its name or left out and listed; what is odd is used and counted."""
+"""Unusable images are rejected by name, or left out and listed; unusual ones are used and counted."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_what_is_odd_is_used_and_counted(name: str, folder: Path, make) -> None:
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_rotation(orientation: int, folder: Path, make) -> None:
-    # As large as wanted, so that nothing but the turn changes pixels.
+    # The image has the requested size, so only the rotation changes pixels.
     upright = np.asarray(picture(3, (6, 4)))
     turns: dict[int, Callable[[np.ndarray], np.ndarray]] = {
         2: np.fliplr,
@@ -198,7 +198,7 @@ def test_the_parts_of_a_split(names: tuple[str, str], tmp_path: Path, make) -> N
         write_folder(folder / name, {"cat": 1, "dog": 1})
     first, other = sorted(names, key=lambda name: (name.lower() != "train", name))
     assert refusal(make, folder) == (
-        f"data.path: {folder} holds {' and '.join(sorted(names))}, which are parts of a split and not classes. "
+        f"data.path: {folder} holds {' and '.join(sorted(names))}, which are parts of a split, not classes. "
         f"Set data.path={folder}/{first} data.holdout_path={folder}/{other}."
     )
 
@@ -234,7 +234,7 @@ def test_names_that_are_the_same_after_normalisation(folder: Path, make) -> None
 def test_files_whose_names_are_the_same_after_normalisation(folder: Path, make) -> None:
     for form in ("NFC", "NFD"):
         (folder / "cat" / unicodedata.normalize(form, "é.png")).write_bytes(encoded(picture(50)))
-    # They are the same image to a copy on another file system, so that both are in the same part.
+    # On another file system they would be the same file, so both are in the same part.
     for seed in range(5):
         held_out = (make(folder, holdout=0.5, split_seed=seed).folder / NAMES).read_text().splitlines()
         assert held_out.count("cat/é.png") in (0, 2)

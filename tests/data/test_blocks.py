@@ -16,7 +16,7 @@ from harness.data.tables.pages import PARTS, DamagedTable, PageReader, Part, col
 from harness.data.tables.table import Table
 from tests.tables import rows
 
-# Of 3,700 rows; neither is a number of whole slices.
+# Of 3,700 rows; neither part is a multiple of a slice.
 ROWS = {"train": 2 * SLICE_ROWS + 524, "holdout": SLICE_ROWS + 104}
 SIZES = [1, SLICE_ROWS, SLICE_ROWS + 1, 2 * SLICE_ROWS, 10**9, None]
 SMALL = "a,b,y\n1,10,5\n2,30,1\n3,20,9\n4,60,3\n6,30,7\n"
@@ -194,7 +194,7 @@ def test_the_holdout_is_scaled_with_the_training_rows(table: Table) -> None:
 
 
 def test_the_arithmetic_of_scaling_is_in_float64(make_table) -> None:
-    """In float32 the mean, 16,777,217.5, would be rounded first."""
+    """In float32, the mean, 16,777,217.5, would be rounded first."""
     table = make_table("a,y\n16777216,1\n16777216,2\n16777218,3\n16777220,4\n")
     found = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 4))[0]
     values = np.array([16777216, 16777216, 16777218, 16777220], np.float64)
@@ -222,7 +222,7 @@ def test_labels_are_not_scaled(make_table, scaling: Scaling) -> None:
 @pytest.mark.parametrize("constant", ["7", "0.1", "1e-30", "123456789.123", "-3e37"])
 @pytest.mark.parametrize("count", [1, 3, 10, 1001])
 def test_a_constant_column_is_scaled_to_zero(make_table, constant: str, count: int) -> None:
-    """Sums of 0.1 leave a deviation of 1e-17; divided by it, the rounding to float32 would be a huge feature."""
+    """Sums of 0.1 leave a deviation of 1e-17; dividing by it would turn float32's rounding into huge features."""
     table = make_table("a,y\n" + "".join(f"{constant},{number}\n" for number in range(count)))
     scaler = Scaler.of(table, Scaling.standard)
     found = scaler.apply(table.read("train", 0, count))[0]
@@ -238,7 +238,7 @@ def test_whether_the_target_is_a_logarithm(make_table, logs: list[str]) -> None:
 @pytest.mark.parametrize("scaling", Scaling)
 @pytest.mark.parametrize("scale_target", [True, False])
 def test_coefficients_are_those_of_raw_columns(make_table, scaling: Scaling, scale_target: bool) -> None:
-    """A linear model of scaled columns predicts what the coefficients predict from raw ones."""
+    """A linear model on scaled columns predicts the same as the coefficients on raw columns."""
     table = make_table(SMALL, features=["a", "b"])
     scaler = Scaler.of(table, scaling, scale_target=scale_target)
     raw = np.array(table.read("train", 0, 5), np.float64)
@@ -252,7 +252,7 @@ def test_coefficients_are_those_of_raw_columns(make_table, scaling: Scaling, sca
 
 
 def test_coefficients_of_the_best_line_are_those_of_numpy(make_table) -> None:
-    """Least squares on scaled columns, converted back, is least squares on raw ones."""
+    """Least squares on scaled columns, converted back, equals least squares on raw columns."""
     table = make_table(SMALL)
     a, y = np.array(table.read("train", 0, 5), np.float64)
     x, t = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 5)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Labels and weights in a table: which classes there are, how they are stored and weighted, and what is refused."""
+"""Labels and weights in a table: which classes there are, how they are stored and weighted, what is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A damaged table or generated file is noticed, said in a sentence, and rebuilt: no wrong number comes from it."""
+"""A damaged table or generated file is detected, reported in a sentence and rebuilt, and never used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.errors import ConfigError
 from harness.runtime.state_files import StateError, checksum
 
 ROWS = 90_000
-"""Rows of the table: with a fifth held out, two pages of training rows and one of the others."""
+"""Rows of the table: with a fifth held out, two pages of training rows and one of holdout rows."""
 
 
 @dataclass
@@ -213,7 +213,7 @@ def test_a_damaged_table_is_rebuilt_when_it_is_opened(case: Case, damage: Callab
 
 @pytest.mark.parametrize("damage", [*NOTICED_WHEN_READ, *NOTICED_WHEN_OPENED])
 def test_a_table_damaged_while_it_is_used_is_replaced(case: Case, damage: Callable[[Table], None]) -> None:
-    """Between two passes: the second gives the rows of the first, or an error that names the page."""
+    """After damage between two passes, the second returns the same rows, or raises an error that names the page."""
     table = case.open([])
     blocks = Blocks(table, "train", Scaler.of(table, Scaling.standard), block_rows=5 * 1024)
     first = checksums(blocks)
@@ -264,7 +264,7 @@ def test_running_out_of_descriptors_is_not_damage(
 
 
 def test_a_page_is_read_once_in_a_pass(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that are shorter than a page or begin inside one do not make it be read or checked again."""
+    """Blocks that are shorter than a page, or begin inside one, do not cause it to be read or checked again."""
     from harness.data.tables import pages
 
     opened: list[str] = []
@@ -297,14 +297,14 @@ def test_damaged_tables_are_listed_and_verified(case: Case, damage: Callable[[Ta
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
     assert (found.state, found.table) == ("broken", None)
-    assert verify_table(found, print).endswith("; remove it, and it will be rebuilt when needed")
+    assert verify_table(found, print).endswith("; remove the table (it is rebuilt when needed)")
 
 
 @pytest.mark.parametrize("damage", NOTICED_WHEN_READ)
 def test_verifying_reads_every_page(case: Case, damage: Callable[[Table], None]) -> None:
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
-    assert "does not match its checksum; remove it" in verify_table(found, print)
+    assert "does not match its checksum; remove the table" in verify_table(found, print)
 
 
 def test_a_damaged_table_of_another_user_is_refused(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ id,sold,sqft,rooms,price
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Write a file into the working folder and describe it, by default a line or two at a time.
 
-    Types then meet values that would change them.
+    That way, later values can change a column's type.
     """
     monkeypatch.chdir(tmp_path)
 
@@ -98,7 +98,7 @@ def test_a_small_file(write) -> None:
     ],
 )
 def test_whole_numbers_are_large_if_training_would_round_them(write, make_table, low: int, step: int, is_large) -> None:
-    """A table holds numbers that are large but close together as differences from an offset."""
+    """A table stores numbers that are large but close together as differences from an offset."""
     values = [low + step * row + row % 2 for row in range(1000)]
     content = "a,y\n" + "".join(f"{value},{row}\n" for row, value in enumerate(values))
     column = write(content).columns[0]

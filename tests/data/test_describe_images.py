@@ -105,7 +105,7 @@ def test_mistakes_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert class_counts_csv(table) == "class,train,holdout\ncat,20,3\ndog,20,7\n"
     names = replace(table, targets=(replace(table.targets[0], categories=("=1+1", 2.0)),))
     assert class_counts_csv(names) == "class,train,holdout\n'=1+1,20,3\n2,20,7\n"
-    # Always a cat, more certainly for each further image.
+    # The model always predicts a cat, with more confidence for each further image.
     seen = iter(np.linspace(0.6, 0.9, 10))
     text = mistakes_json(table, lambda pixels: np.array([[(top := next(seen)), 1 - top] for _ in pixels]))
     found = read_mistakes(text)

@@ -1,4 +1,4 @@
-"""Files as people write them: each dialect gives the rows that pandas gives, and what does not fit is named."""
+"""Realistic text files: each dialect is read as pandas reads it, and errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
         ({"thousands": "."}, "data.thousands and data.decimal are both '.'."),
         ({"comment": ","}, "data.comment and data.delimiter are both ','."),
         ({"strip": "$-"}, "data.strip must not contain digits, signs, brackets or the decimal mark: ['-']."),
-        ({"names": ["a", "a"]}, "data.names has a more than once."),
+        ({"names": ["a", "a"]}, "data.names contains a more than once."),
         (
             {"units_row": True, "header": "none"},
             "data.units_row needs a header, but data.header=none is set: use data.skip_rows.",
@@ -235,7 +235,7 @@ def test_refused_keys(keys: dict, sentence: str) -> None:
     assert str(error.value) == sentence
 
 
-# Other formats give the same values as a CSV.
+# Other formats yield the same values as a CSV.
 
 FRAME = pd.DataFrame(
     {

@@ -176,7 +176,7 @@ def test_surplus_digits_are_rounded_correctly(write) -> None:
     ],
 )
 def test_refused_fields(write, block_bytes: int, field: str, sentence: str) -> None:
-    """A blank line and a quoted line break come before."""
+    """A blank line and a quoted line break precede it."""
     path = write(f'a,b,y\n1,"u\nv",2\n\n3,v,4\n5,w,{field}\n7,x,8\n')
     assert refusal(path, "a", "y", block_bytes=block_bytes) == sentence
 
@@ -201,7 +201,7 @@ def test_a_long_and_a_short_line_do_not_cancel_out(write) -> None:
 @pytest.mark.parametrize("end", ['1,2,"x\n3,4,z\n', '1,2,"x\n3,4,"z"\n5,6,q\n', '1,2,"x'])
 @pytest.mark.parametrize("columns", [["a"], ["b", "t"]])
 def test_an_open_quote_does_not_swallow_rows(write, block_bytes: int, end: str, columns: list[str]) -> None:
-    """In the last column, which is text and may not be read at all."""
+    """The quote is in the last column, which is text and may not be read at all."""
     path = write("a,b,t\n" + '7,8,"u"\n' * 20 + end)
     said = refusal(path, *columns, categorical=frozenset({"t"}) & {*columns}, block_bytes=block_bytes)
     assert said == LEFT_OPEN.format(22)

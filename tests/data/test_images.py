@@ -1,4 +1,4 @@
-"""Images as tables: what is decoded, how it is split, and that neither order nor chance matters."""
+"""Images as tables: what is decoded, how it is split, and that the result does not depend on order or chance."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_test_and_folds_divide_the_images(folder: Path, make, tmp_path: Path) 
 
 
 def test_threads_do_not_affect_results(folder: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {*threading.enumerate()}  # Other tests of this process may have left some.
+    before = {*threading.enumerate()}  # Other tests in this process may have left some.
     several = make(folder)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
     assert make(folder, cache="again").digest == several.digest

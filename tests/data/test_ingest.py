@@ -21,7 +21,7 @@ GAPS = "a,text,b,y\n1,u,-1,10\n,v,-2,20\n3,w,,30\n4,x,-4,40\n5,y,NA,50\n"
 
 
 def test_the_split_stays_as_it_is() -> None:
-    """These rows were held out in the first version: another split would make old runs irreproducible."""
+    """These rows were held out in the first version; with another split, old runs could not be reproduced."""
     assert np.flatnonzero(held_out(0, 40, 0.2, 0)).tolist() == [2, 4, 6, 32, 33]
     assert np.flatnonzero(held_out(0, 40, 0.2, 1)).tolist() == [6, 11, 18, 25]
 
@@ -90,7 +90,7 @@ def test_a_longer_file_splits_its_first_rows_alike(make_table) -> None:
 @pytest.mark.parametrize("block_bytes", [1, 3, 17, 1000])
 @pytest.mark.parametrize("holdout", [0.0, 0.4])
 def test_statistics_are_those_of_numpy(make_table, block_bytes: int, holdout: float) -> None:
-    """Of float64 training rows, before they are rounded, without the empty fields."""
+    """Statistics are those of the training rows in float64, before rounding and without empty fields."""
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.normal(1e6, 1, 101), "b": draw.lognormal(0, 2, 101), "y": draw.normal(size=101)})
     frame.iloc[::9, 0] = np.nan
@@ -192,7 +192,7 @@ def test_a_logarithm_is_filled_with_the_mean_logarithm(make_table) -> None:
     ("source", "options"),
     [
         ("a,y\n,1\n,2\n", {}),
-        # Row 3 alone has a value, and is held out.
+        # Only row 3 has a value, and it is held out.
         ("a,y\n" + ",1\n" * 2 + "7,1\n" + ",1\n" * 37, {"holdout": 0.2}),
     ],
 )
@@ -228,7 +228,7 @@ def test_logarithms_need_positive_numbers(
     column: str,
     holdout: float,
 ) -> None:
-    """With a holdout, row 3 is held out, and refused anyway."""
+    """With a holdout, row 3 is held out, but still rejected."""
     fields = f"{value},1" if column == "a" else f"1,{value}"
     path = write(f"a,y\n1,1\n1,1\n{fields}\n-1,-1\n")
     sentence = f"{path}, line 4: {column} is {shown}, and data.log_columns needs positive numbers."

@@ -1,4 +1,4 @@
-"""Files whose line endings, quotes and blank lines are mixed are read as pandas reads them, or refused."""
+"""Files with mixed line endings, quotes and blank lines are read as pandas reads them, or rejected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = ["a,c", '"a",c', 'a,c,5" pipe', 'a,c,"two\rlines"']
 
 
 def ours(content: bytes, block_bytes: int) -> tuple[list[float], list[str]] | None:
-    """Return a column of numbers and one of words, or None if the file is refused."""
+    """Return a column of numbers and one of words, or None if the file is rejected."""
     numbers: list[float] = []
     texts: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def ours(content: bytes, block_bytes: int) -> tuple[list[float], list[str]] | No
 
 
 def by_pandas(content: bytes) -> tuple[list[float], list[str]]:
-    """Read both columns with pandas; unlike pandas, the harness reads a number of spaces as an empty one."""
+    """Read both columns with pandas; unlike pandas, the harness treats a number that consists of spaces as empty."""
     frame = pd.read_csv(io.BytesIO(content), dtype="str", index_col=False, engine="c")
     return pd.to_numeric(frame["a"].str.strip().replace("", None)).tolist(), frame["c"].fillna("").tolist()
 

@@ -1,4 +1,4 @@
-"""Remote files make the same table as local ones, are read again when they change, and fail in one sentence."""
+"""Remote files give the same table as local ones and are read again when they change; errors are one sentence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parquet(folder: Path, count: int = 100) -> bytes:
 
 @pytest.fixture
 def whole(write: Callable[..., Path], tmp_path: Path) -> Table:
-    """Make the table of `WHOLE` from a local file."""
+    """Create the table of `WHOLE` from a local file."""
     return make(str(write(WHOLE, "whole.csv")), tmp_path / "local")
 
 
@@ -168,7 +168,7 @@ def test_other_schemes_are_refused(tmp_path: Path, address: str) -> None:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; with `tags` it sends ETags, with `ranges` parts of files."""
+    """Serves `files`; with `tags`, it sends ETags; with `ranges`, it supports range requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -42,7 +42,7 @@ def test_the_order_depends_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest
     found = shuffled(tmp_path, 5000)
     assert found != list(range(5000))
     assert shuffled(tmp_path, 5000) == found
-    with monkeypatch.context() as patch:  # In files instead of memory.
+    with monkeypatch.context() as patch:  # The rows are kept in files instead of memory.
         patch.setattr(shuffle, "HELD_BYTES", 10_000)
         assert shuffled(tmp_path, 5000) == found
     assert shuffled(tmp_path, 5000, seed=1) != found
@@ -66,7 +66,7 @@ def test_the_order_stays_as_it_is_and_needs_few_open_files(
 
 
 def test_a_write_that_stops_half_way_is_an_error(tmp_path: Path) -> None:
-    """A disk that fills up takes part of a write first, without an error."""
+    """When a disk fills up, it first accepts part of a write without an error."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:

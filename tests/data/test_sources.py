@@ -1,4 +1,4 @@
-"""Single files, patterns, lists, compressed files and streams make the same table; errors name the file."""
+"""Single files, patterns, lists, compressed files and streams give the same table; errors name the file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def whole(write, tmp_path: Path) -> Table:
 
 @pytest.fixture
 def pieces(tmp_path: Path) -> Path:
-    """A folder with `WHOLE` in three files, each with its header, and with unrelated entries."""
+    """A folder with `WHOLE` split into three files, each with a header, and with unrelated entries."""
     header, *body = WHOLE.splitlines(keepends=True)
     folder = tmp_path / "pieces"
     (folder / "part-9.csv").mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_an_existing_file_with_a_bracket_in_its_name_is_not_a_pattern(write) -> 
 @pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
 def test_a_compressed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
-    """It is recognised by its content, not its name."""
+    """Compression is recognized by content, not by name."""
     assert (
         make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache", block_bytes=block_bytes).digest == whole.digest
     )
@@ -244,7 +244,7 @@ def test_standard_input_is_a_new_source_in_each_process(tmp_path: Path, whole: T
     assert digest(WHOLE) == whole.digest
 
 
-# No access, no room.
+# No permission, and no space.
 
 
 def test_a_file_without_permission_is_refused() -> None:
@@ -282,7 +282,7 @@ print(sum(column.sum() for column in table.read("train", 0, 100)))
 
 
 def test_a_full_disk_is_reported_and_other_tables_stay(write, tmp_path: Path) -> None:
-    """A limit on the size of files stands in for a full disk."""
+    """A limit on the size of files simulates a full disk."""
     path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
     command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]
     said, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Parts of a table: folds and the test."""
+"""Parts of a table: folds and the test set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_folds_hold_out_each_row_once_except_those_of_the_test(test: float) -> N
 
 def test_the_first_of_five_folds_is_the_default_holdout() -> None:
     assert (parts(folds=5, fold=0)["holdout"] == held_out(0, 10_000, 0.2, 0)).all()
-    # A test takes rows from those that are trained on only.
+    # Test rows are taken only from the training rows.
     assert (parts(test=0.1)["holdout"] == held_out(0, 10_000, 0.2, 0)).all()
 
 
@@ -47,7 +47,7 @@ def test_the_first_of_five_folds_is_the_default_holdout() -> None:
         ({"folds": 1, "fold": 0}, "data.folds must be from 2 to 1000, not 1."),
         (
             {"folds": 5, "fold": 0, "holdout": 0.1},
-            "data.holdout=0.1: leave it out, since data.folds=5 holds out 0.2 each time.",
+            "Remove data.holdout=0.1, or data.folds=5, which holds out 0.2 each time.",
         ),
         ({"test": 1.0}, "data.test must be a fraction in [0, 1), not 1.0."),
         ({"holdout": 0.5, "test": 0.5}, "data.holdout=0.5 and data.test=0.5 leave no rows to train on."),
@@ -71,7 +71,7 @@ def test_a_table_keeps_the_rows_of_the_test(make_table: Callable[..., Table]) ->
 
 
 def test_a_seed_orders_shuffled_rows(make_table: Callable[..., Table]) -> None:
-    """All seeds read the same rows; 0 reads them as they are stored, and no order depends on the size of blocks."""
+    """All seeds read the same rows; 0 keeps the stored order, and no order depends on the block size."""
     table = make_table(CSV, order=Order.shuffled)
     scaler = Scaler.of(table, Scaling.none)
 

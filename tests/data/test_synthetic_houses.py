@@ -1,4 +1,4 @@
-"""The built-in data: its schema, its statistics against the published ones, and how it is written."""
+"""The built-in data: its schema, its statistics compared with the published ones, and how it is written."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_schema_is_the_published_files(path: Path) -> None:
 
 @pytest.mark.parametrize("column", PUBLISHED)
 def test_distributions_are_the_published_ones(sales: pd.DataFrame, column: str) -> None:
-    """Mean to 4 % and median to 8 % of a standard deviation, the deviation to 6 %, the range inside the published."""
+    """Means agree to 4% and medians to 8% of a standard deviation, deviations to 6%; ranges do not exceed those."""
     mean, std, median, low, high = PUBLISHED[column]
     drawn = sales[column]
     assert drawn.mean() == pytest.approx(mean, abs=0.04 * std)
@@ -118,14 +118,14 @@ def test_the_last_rows_are_newer_and_more_expensive(sales: pd.DataFrame) -> None
     assert last["yr_built"].min() >= 2004
     assert first["yr_built"].mean() == pytest.approx(1968, abs=1)
     assert last["price"].mean() / first["price"].mean() == pytest.approx(596_386 / 535_523, abs=0.04)
-    # And nowhere before: the halves of the first rows differ by less than three standard errors.
+    # There is no drift before: the halves of the first rows differ by less than three standard errors.
     halves = first["price"].to_numpy().reshape(2, -1).mean(axis=1)
     assert abs(halves[1] - halves[0]) < 3 * first["price"].std() * np.sqrt(2 / 10_000)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"the published file is not at {REAL}; set KING_COUNTY_CSV")
 def test_against_the_published_file(path: Path, sales: pd.DataFrame) -> None:
-    """Header, quoting and types are equal; quantiles to 9 %, correlations between any two columns to 0.16."""
+    """Header, quoting and types are equal; quantiles agree to 9%, correlations between any two columns to 0.16."""
     with REAL.open() as real_lines, path.open() as drawn_lines:
         assert next(drawn_lines) == next(real_lines)
         for real_line, drawn_line in zip(real_lines, drawn_lines, strict=True):
@@ -134,7 +134,7 @@ def test_against_the_published_file(path: Path, sales: pd.DataFrame) -> None:
             ]
     real = pd.read_csv(REAL, dtype=TEXT)
     assert sales.shape == real.shape
-    # Written as 1.225e+006 now and then, the published prices are read as floats.
+    # Published prices are read as floats, because some are written like 1.225e+006.
     assert sales.dtypes.drop("price").equals(real.dtypes.drop("price"))
     assert set(sales["zipcode"]) == set(real["zipcode"])
     centres = [frame.groupby("zipcode")[["lat", "long"]].mean() for frame in (sales, real)]
@@ -156,7 +156,7 @@ def test_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_block_depends_on_seed_and_number_only(tmp_path: Path) -> None:
-    """Whole blocks before the drift are those of any longer file, and no two blocks are alike."""
+    """Whole blocks before the drift are the same in any longer file, and no two blocks are alike."""
     short, long = tmp_path / "short.csv", tmp_path / "long.csv"
     synthetic_houses.generate(short, 2500, block_rows=1000)
     synthetic_houses.generate(long, 4000, block_rows=1000)

@@ -60,7 +60,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
 @settings(max_examples=60, deadline=None, database=None)
 @given(data=st.data())
 def test_any_table_equals_pandas(data: st.DataObject) -> None:
-    """Both parts, in file order, are what pandas reads at once."""
+    """Together, both parts in file order are what pandas reads in one call."""
     count = data.draw(st.integers(1, 25), "rows")
     empties = data.draw(st.booleans(), "empty fields")
     field = st.one_of(FIELDS, st.sampled_from(["", "NA"])) if empties else FIELDS
@@ -145,7 +145,7 @@ def test_the_digest_depends_on_values_names_and_parts(make_table) -> None:
 
 
 def test_the_digest_follows_filled_values(make_table) -> None:
-    """Which fields were filled counts, too."""
+    """The digest also depends on which fields were filled."""
     filled = make_table("a,y\n1,1\n,2\n3,3\n", missing=Missing.mean)
     whole = make_table("a,y\n1,1\n2,2\n3,3\n")
     assert filled.sums == whole.sums

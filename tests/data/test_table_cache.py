@@ -24,7 +24,7 @@ from tests.tables import SMALL
 
 @pytest.fixture
 def cached(make_table) -> Callable[..., Table]:
-    """Make a table that no process uses any more."""
+    """Create a table that no process is using."""
 
     def run(*arguments: Any, **options: Any) -> Table:
         table = make_table(*arguments, **options)
@@ -83,7 +83,7 @@ def test_tables_of_another_version_are_listed_and_can_be_freed(cached, write, tm
     (table.folder / "table.json").write_text(manifest)
     assert states(tmp_path / "cache") == ["broken"]
     (found,) = verify(tmp_path / "cache")
-    assert found == f"{table.folder / 'table.json'} is damaged; remove it, and it will be rebuilt when needed"
+    assert found == f"{table.folder / 'table.json'} is damaged; remove the table (it is rebuilt when needed)"
     list(free(tmp_path / "cache", [], everything=False, age=None))
     assert not table.folder.exists()
 
@@ -123,7 +123,7 @@ def test_verifying_finds_a_change_in_the_middle(cached, write, tmp_path: Path) -
     path.write_text(f"a,y\n{half}3,5\n{half}")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert states(tmp_path / "cache") == ["stale"]
-    assert verify(tmp_path / "cache") == ["its source has changed; remove it, and it will be rebuilt when needed"]
+    assert verify(tmp_path / "cache") == ["its source has changed; remove the table (it is rebuilt when needed)"]
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
@@ -133,7 +133,7 @@ def test_verifying_finds_a_damaged_column(cached, write, tmp_path: Path) -> None
         file.write(b"\1")
     name, fault = table.folder.name[:8], "page 1 of column y (train.1.bin) does not match its checksum"
     assert verify(tmp_path / "cache") == [
-        f"Table {name} is damaged: {fault}; remove it, and it will be rebuilt when needed"
+        f"Table {name} is damaged: {fault}; remove the table (it is rebuilt when needed)"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A table is made once, and completely or not at all, despite concurrent processes and interruptions."""
+"""A table is created once, and completely or not at all, despite concurrent processes and interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Categories are learned from training rows, sorted, one-hot encoded, and taken raw by the exported model."""
+"""Categories are learned from training rows, sorted and one-hot encoded; the exported model takes them raw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands in docs/comparison.md run."""
+"""The commands in docs/comparison.md work."""
 
 from __future__ import annotations
 

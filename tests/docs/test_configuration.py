@@ -1,4 +1,4 @@
-"""The page of all keys is what its generator writes."""
+"""The page with all keys is what its generator writes."""
 
 from __future__ import annotations
 

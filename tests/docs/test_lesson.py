@@ -1,4 +1,4 @@
-"""The lesson's loop and the harness give the same numbers, and those on the page."""
+"""The lesson's loop and the harness give the same numbers, which are those on the page."""
 
 from __future__ import annotations
 

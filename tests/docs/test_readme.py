@@ -1,4 +1,4 @@
-"""The README's commands run, and print the values that it shows."""
+"""The README's commands work, and print the values that it shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SWEEP, DESCRIBE, TRAIN, COMPARE = (
 RUNS = r"^( +train/.*\n *(?:run )?chunk .*)\n((?: *(?:[0-9a-f]{8} +)?(?:full|\d+) .*\n|\.\.\.\n)+)"
 RUN_ID = r"^ *(run|[0-9a-f]{8}) (?= *(chunk|full|\d))"
 TIME = -3
-"""The word of a row of that table that is a measured time; the amount of memory and its unit follow."""
+"""Position of the word that is a measured time in a row of that table; memory and its unit follow."""
 
 
 def run(warm: Warm, lines: list[str], folder: Path) -> list[str]:
@@ -37,14 +37,14 @@ def run(warm: Warm, lines: list[str], folder: Path) -> list[str]:
 
 
 def values(line: str) -> list[object]:
-    """Return a row's cells without the measured time, numbers as approximate numbers."""
+    """Return a row's cells without the measured time, with numbers to be compared approximately."""
     cells = line.split()
     del cells[TIME]
     return [pytest.approx(float(cell.replace(",", "")), rel=2e-3) if cell[-1].isdigit() else cell for cell in cells]
 
 
 def check_runs(shown: str, printed: str) -> None:
-    """Check that the table of runs in the README has the printed one's values, without ids; `...`: rows left out."""
+    """Check that the README's table of runs has the printed values, without ids; `...` stands for omitted rows."""
     printed = re.sub(RUN_ID, "", printed, flags=re.MULTILINE)
     (header, rows), (found_header, found) = (re.search(RUNS, text, re.MULTILINE).groups() for text in (shown, printed))
     assert header.split() == found_header.split()
@@ -92,7 +92,7 @@ def test_a_users_own_csv(warm: Warm, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_table_of_commands(warm: Warm, tmp_path: Path) -> None:
     lines = re.findall(r"^\| `(harness [^`]+)` \|", README, re.MULTILINE)
-    assert len(lines) == 14
+    assert len(lines) == 15
     first = [line for line in lines if " RUN" not in line and line != "harness ui"]
     run(warm, [GENERATE, *first], tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

@@ -1,4 +1,4 @@
-"""Every file that a sweep leaves behind is damaged in ten ways, one at a time, before the same command runs again.
+"""Damages every file that a sweep leaves behind in ten ways, one at a time, and runs the same command again.
 
 The store then has the numbers of an undisturbed sweep, each once, or the command says in a sentence why not.
 `HARNESS_DAMAGE=all` tries all files in all ways; otherwise a fixed sample of them.
@@ -29,17 +29,17 @@ STATE = re.compile(r"checkpoints/\w+/state|/locks/|/outbox/|/tables/|summary\.js
 """Files of which each kind is damaged in all ways, divided among its files."""
 
 ID = re.compile(r"[0-9a-f]{8,}|\d+|train|holdout")
-"""What the names of files of one kind differ in."""
+"""The parts in which the names of files of one kind differ."""
 
 SAMPLE = 12
-"""Of the other files and ways, one in so many is tried."""
+"""Of the other combinations of file and way, one in this many is tried."""
 
 PARTS = 2
 """Number of sweeps that are damaged at the same time."""
 
 
 class Sweep:
-    """A sweep in a folder that can be brought back to how it was."""
+    """A sweep in a folder that can be restored."""
 
     def __init__(self, path: Path, warm: Warm) -> None:
         self.folder, self.log, self._copy, self._warm = path / "work", path / "log", path / "copy", warm
@@ -108,7 +108,7 @@ class Sweep:
             return database.execute(query).fetchall()
 
     def numbers(self) -> dict[tuple, float]:
-        """Return all metrics except times, by run, key and step, after checking that none is there twice."""
+        """Return all metrics except times, by run, key and step, after checking that there are no duplicates."""
         found = self.query(
             "SELECT tags.value, metrics.key, step, metrics.value FROM metrics"
             " JOIN tags ON tags.run_uuid = metrics.run_uuid WHERE tags.key = 'mlflow.runName'"
@@ -118,14 +118,14 @@ class Sweep:
         return {row[:3]: row[3] for row in found if not row[1].startswith(TIMES)}
 
     def check(self, numbers: dict[tuple, float]) -> None:
-        """Check that all runs are there once, with these numbers."""
+        """Check that each run exists once, with these numbers."""
         assert self.query("SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
         assert self.query("SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
         assert self.numbers() == numbers
 
 
 def outcome(sweep: Sweep, numbers: dict[tuple, float], name: Path) -> str:
-    """Run the command after a damage, and a second time if it ends with a sentence; return what happened."""
+    """Run the command on damaged files, and again if it ends with a message; return what happened."""
     said = []
     for _ in range(2):
         status, text = sweep.run()
@@ -138,7 +138,7 @@ def outcome(sweep: Sweep, numbers: dict[tuple, float], name: Path) -> str:
             sweep.check(numbers)
             return "repaired" if len(said) == 2 or "resume: " in text or "damaged" in text else "not noticed"
         assert said[-1].startswith("harness: "), said[-1]
-        # A command with invalid input does not open the store, so what was killed before still seems to run.
+        # A command with invalid input does not open the store, so runs that were killed still appear to be running.
         assert status == 2 or "RUNNING" not in statuses(sweep), "a run is left running"
         if name.parts[0].startswith("mlflow.db"):
             break
@@ -153,7 +153,7 @@ def statuses(sweep: Sweep) -> set[str]:
 
 
 def is_turn(kinds: dict[str, list[Path]], name: Path, number: int) -> bool:
-    """Return True if this file of its kind is the one to damage in way `number`."""
+    """Return True if, of the files of its kind, this is the one to damage in way `number`."""
     files = kinds[ID.sub("", name.name)]
     return files[number % len(files)] == name
 

@@ -1,4 +1,4 @@
-"""Logged models that someone else has written: loading them for `harness predict` runs no code and reads no file."""
+"""Other people's logged models: loading them for `harness predict` runs no code and reads no other file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def function_of(module: str, name: str) -> Layer:
 
 
 def reads(canary: Path) -> Layer:
-    """A layer that would take its vocabulary from a file."""
+    """A layer that would read its vocabulary from a file."""
     return layer("keras.layers", "StringLookup", vocabulary=str(canary.with_name("secret.txt")), mask_token=None)(
         canary
     )
@@ -80,7 +80,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rewritten(good: Path, path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """Copy a model, with changed members."""
+    """Copy a model, with changed members of its archive."""
     with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             new.writestr(name, change(name, old.read(name)))

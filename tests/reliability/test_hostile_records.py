@@ -1,4 +1,4 @@
-"""Records in an outbox that someone else has written: nothing outside the store and the outbox is read or written."""
+"""Other people's records in an outbox: nothing outside the store and the outbox is read or written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IS_ROOT = os.geteuid() == 0
 
 
 class Place:
-    """A store with a run, an outbox that is left over, and files outside of both."""
+    """A store with a run, a leftover outbox, and files outside both."""
 
     def __init__(self, path: Path, store: Path) -> None:
         self.uri, self.store, self.folder = f"sqlite:///{store}/mlflow.db", store, path / "work" / "outbox"
@@ -35,7 +35,7 @@ class Place:
         self.own = self.left.new_folder()
 
     def deliver(self) -> list[str]:
-        """Deliver the outbox, and return what was said."""
+        """Deliver the outbox, and return the messages."""
         self.left.close()
         said: list[str] = []
         with Tracker(self.uri, "q", self.folder, say=said.append) as tracker:
@@ -43,7 +43,7 @@ class Place:
         return said
 
     def check(self) -> None:
-        """Check that nothing outside has changed or got out, and that other records arrive."""
+        """Check that nothing outside has changed or leaked, and that other records are delivered."""
         assert {path.name: path.read_text() for path in self.outside.iterdir() if path.is_file()} == {
             "secret.txt": SECRET,
             ".bashrc": "kept",
@@ -117,7 +117,7 @@ def linked_in_a_model(place: Place) -> dict[str, Any]:
 
 
 def to_a_run_elsewhere(place: Place) -> dict[str, Any]:
-    """Its artifacts are said to be outside."""
+    """The run's recorded artifact location is outside the experiment's folder."""
     with Tracker(place.uri, "q") as tracker:
         run_id = tracker.start_run("b", {}, {})
     with closing(sqlite3.connect(place.uri.removeprefix("sqlite:///"))) as store, store:
@@ -169,7 +169,7 @@ def test_no_link_is_followed(place: Place, suffix: str) -> None:
     place.left.append({"kind": "metrics", "run": place.run_id, "values": {"before": 1.0}, "step": 1, "ms": 1})
     (place.own / "secret.txt").write_text("own")
     place.left.append({"run": place.run_id, **file("{own}/secret.txt")(place)})
-    place.left.append({"kind": "end", "run": 7})  # So that something is rejected.
+    place.left.append({"kind": "end", "run": 7})  # So that at least one record is rejected.
     place.left.close()
     path = place.left.path.with_suffix(suffix)
     if path.is_dir():

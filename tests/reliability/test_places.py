@@ -1,4 +1,4 @@
-"""Wherever a sweep is started from, it gives the same numbers or a sentence, and the next command works."""
+"""Wherever a sweep is started, it gives the same numbers or a one-line message, and the next command works."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NAMES = st.text("ab0 .-_?%#&=+:;,!'\"$~^@()[]{}<>|*\\\u00e9\u4f60\u202e\u0301", 
 STATES = st.sampled_from(
     ["fine", "missing", "read-only", "unreadable", "a file", "a link", "a dangling link", "a loop"]
 )
-"""What a folder is, that a command is told to use."""
+"""The state of a folder that a command is told to use."""
 
-# Not shrunk, because each example takes seconds.
+# Examples are not shrunk, because each takes seconds.
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
 
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it succeeded, or failed with a message of its own rather than with a raw error."""
+        """Whether it succeeded, or failed with the harness's own message rather than a raw error."""
         raw = ("Traceback", "HYDRA_FULL_ERROR", "Error in call to target")
         return self.code == 0 or (
             self.code in (1, 2) and "harness: " in self.said and not any(map(self.said.count, raw))
@@ -76,7 +76,7 @@ def numbers(database: Path) -> dict[tuple[str, str], float]:
 
 
 def make(path: Path, state: str) -> None:
-    """Make a folder in a state at `path`, or whatever else stands there."""
+    """Create a folder in this state at `path`, or something else in its place."""
     match state:
         case "fine" | "read-only" | "unreadable":
             path.mkdir()
@@ -93,7 +93,7 @@ def make(path: Path, state: str) -> None:
 
 
 def mend(path: Path) -> None:
-    """Make a folder of whatever is at `path`."""
+    """Turn whatever is at `path` into a usable folder."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     path.mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ def mend(path: Path) -> None:
 
 
 def check(answer: Answer, database: Path, expected: dict[tuple[str, str], float]) -> None:
-    """Check that a sweep succeeded with the right numbers, or was refused in a sentence."""
+    """Check that a sweep succeeded with the right numbers, or was rejected with a one-line message."""
     assert answer.is_plain, answer
     if answer.code == 0:
         assert numbers(database) == expected
@@ -116,7 +116,7 @@ def test_any_name_of_the_folder_and_the_file_works(
         folder = Path(parent, name)
         folder.mkdir()
         (folder / f"{file}.csv").write_text(ROWS)
-        # In Hydra's quoted words, backslashes are escaped only in front of quotes.
+        # In Hydra's quoted strings, backslashes are escaped only in front of quotes.
         quoted = re.sub(r'(\\*)"', r'\1\1\\"', f"{file}.csv")
         path = f'data.path="{quoted}"' if is_quoted else f"data.path={file}.csv"
         answer = run(warm, folder, *WORDS, path)

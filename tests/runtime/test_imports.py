@@ -1,4 +1,4 @@
-"""TensorFlow comes in silently, on the right backend, and leaves the environment as it was."""
+"""TensorFlow is imported silently, with the right backend, and the environment stays unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ os.write(1, keras.backend.backend().encode())
 
 
 def python(code: str, *, close_stderr: bool = False, **given: str) -> subprocess.CompletedProcess:
-    """Run `code` in a process of its own."""
+    """Run `code` in a new process."""
     command = [sys.executable, "-c", code]
     if close_stderr:
         command = ["sh", "-c", 'exec "$0" "$@" 2>&-', *command]

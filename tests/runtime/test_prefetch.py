@@ -105,7 +105,7 @@ def test_prefetch_runs_no_further_ahead(depth: int) -> None:
     items = prefetch(source(), depth)
     for number in range(3):
         assert next(items) == number
-        # The item taken, those buffered, and the one that the thread holds.
+        # The item taken, the buffered ones, and the one that the thread holds.
         wait_for(lambda ready=number + depth + 2: len(made) >= ready)
         time.sleep(0.05)
         assert len(made) == number + depth + 2

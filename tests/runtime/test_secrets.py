@@ -1,4 +1,4 @@
-"""No secret gets through the mask, and little else is lost in it."""
+"""No secret gets through the mask, and little else is masked."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_long_text_takes_linear_time(piece: str) -> None:
     masked(piece * (200_000 // len(piece)))
 
 
-# Addresses, built from parts. In a query, & ends a value; a password in front of a host may hold anything but a space.
+# Addresses, built from parts. In a query, & ends a value; a password in front of a host may contain all but spaces.
 _SYMBOLS = "/@:#?&=%+;,!$*()[]{}|~^'\"\\<>-_."
 words = st.text("abcXYZ019" + _SYMBOLS, max_size=8)
 login = st.builds(lambda a, b: f"{a}{CANARY}{b}", st.text("ab" + _SYMBOLS, max_size=8), words)
@@ -261,7 +261,7 @@ ways: dict[str, Callable[[str, Path], str]] = {
 @pytest.mark.parametrize("way", ways)
 @settings(max_examples=100, deadline=None)
 @given(text=address)
-@example(text="https://h:80?access_token=//@" + CANARY)  # The secret of one reading overlaps that of another.
+@example(text="https://h:80?access_token=//@" + CANARY)  # The secret found in one way overlaps one found in another.
 def test_no_address_leaks_its_secret(way: str, text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     secrets.forget()
     remember(text)

@@ -1,4 +1,4 @@
-"""The first signal is deferred, the second has its usual effect."""
+"""The first signal is deferred; the second has its usual effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State files are believed only if they are whole, of the expected kind, and this user's own."""
+"""State files are trusted only if they are complete, of the expected kind, and owned by this user."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints: saved whole or not at all, and loaded without running code."""
+"""Checkpoints are saved completely or not at all, and loaded without running code."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 
 def contents() -> dict[str, bytes]:
-    """Contents with a valid checksum that are no checkpoints."""
+    """Contents that have a valid checksum but are not checkpoints."""
 
     def packed(**arrays: Any) -> bytes:
         with io.BytesIO() as file:
@@ -178,7 +178,7 @@ def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatc
         now += 2.0
 
     monkeypatch.setattr(state_files.os, "fsync", slow)
-    place.save(SAVED)  # Two fsyncs; the second, of the folder, counts too.
+    place.save(SAVED)  # There are two calls of fsync; the second one, for the folder, counts too.
     assert not place.due
     now += 4.0 / module.TIME_SHARE - 0.1
     assert not place.due

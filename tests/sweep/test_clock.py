@@ -1,4 +1,4 @@
-"""A clock that is set forward or back, between two commands or within one: nothing is lost, doubled or out of order."""
+"""If the clock is set forward or back, between or during commands, nothing is lost, duplicated or out of order."""
 
 from __future__ import annotations
 

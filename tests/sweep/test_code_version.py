@@ -1,4 +1,4 @@
-"""Commits and uncommitted changes of the code that a run was made with."""
+"""Commits and uncommitted changes of the code that a run was trained with."""
 
 from __future__ import annotations
 

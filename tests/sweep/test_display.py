@@ -1,4 +1,4 @@
-"""Progress as a person reads it, with a clock that only the test moves."""
+"""Progress as users see it, with a clock that only the test advances."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_each_activity_has_its_own_clock(clock: Clock) -> None:
     clock.now += 90
     display.clear()
     display.training(1, 1, 0, 2000, 0, 1)
-    clock.now += 5  # Compilation is on no clock.
+    clock.now += 5  # Compilation does not count.
     display.training(1, 1, 500, 2000, 0, 1)
     assert text(display) == ""
     clock.now += 10

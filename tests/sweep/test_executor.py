@@ -1,4 +1,4 @@
-"""A scan described as plain data trains to the same bits after a round trip through JSON."""
+"""A scan described as plain data gives bit-identical results after a round trip through JSON."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
     def write(source: str) -> str:
         sys.modules.pop("own_model", None)
-        # As long as the old one or not: its time in the file system may be the same.
+        # The new source may have the old one's length and modification time.
         sys.path_importer_cache.clear()
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         (tmp_path / "own_model.py").write_text(source)
@@ -164,7 +164,7 @@ PACKAGE = {
 
 
 def test_so_does_every_module_that_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also through packages, relatively, in functions and by name; none of them is run."""
+    """Modules are found in packages, relative imports, functions and by name; none of them is run."""
     monkeypatch.syspath_prepend(tmp_path)
     for name, source in PACKAGE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

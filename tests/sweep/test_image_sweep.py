@@ -1,4 +1,4 @@
-"""A sweep of convolutional networks ends as if nothing had happened: alone, in company, after kills, and reproduced."""
+"""Sweeps of convolutional networks have the same results alone, with other runs, after kills, and reproduced."""
 
 from __future__ import annotations
 

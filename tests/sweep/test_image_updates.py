@@ -37,7 +37,7 @@ def table_in(folder: Path) -> Table:
 
 
 def runs_in(folder: Path, rate: float) -> dict[str, Found]:
-    """Return the runs of a sweep in `folder` that have this rate, by their chunksize."""
+    """Return the runs of a sweep in `folder` that have this learning rate, by chunksize."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment: Any = client.get_experiment_by_name("harness")
     found = {}
@@ -110,7 +110,7 @@ def test_a_sweep_agrees_with_a_plain_keras_loop(warm: Warm, tmp_path: Path) -> N
         losses, weights = plain_loop(table, int(chunk) if chunk != "full" else table.train_rows, 0.003, epochs=2)
         assert run.updates == len(losses)
         np.testing.assert_allclose([*run.losses.values()], losses[np.array([*run.losses]) - 1], rtol=1e-3, atol=1e-6)
-        # Together: Adam's first steps turn the rounding of single gradients near 0 into steps of full length.
+        # Compared together, because Adam's first steps turn the rounding of single gradients near 0 into full steps.
         assert np.linalg.norm(run.weights - weights) <= 1e-3 * np.linalg.norm(weights)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps that are killed, run out of disk space or are started twice: nothing is lost, duplicated or changed."""
+"""If sweeps are killed, run out of disk space or are started twice, nothing is lost, duplicated or changed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows(folder: Path, query: str) -> list[tuple]:
 
 
 def numbers(folder: Path, condition: str = "") -> dict[tuple, float]:
-    """Return all metrics except times, by run name, key and step, after checking that none is there twice.
+    """Return all metrics except times, by run name, key and step, after checking that there are no duplicates.
 
     `condition` in SQL, on `tags.run_uuid`, selects the runs.
     """
@@ -63,7 +63,7 @@ def numbers(folder: Path, condition: str = "") -> dict[tuple, float]:
 
 
 def check(folder: Path, expected: Path, caches: Sequence[str] = ("houses", "locks", "tables")) -> None:
-    """Check that all runs are there once, as if nothing had happened."""
+    """Check that each run exists once, as if nothing had happened."""
     assert rows(folder, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
     assert rows(folder, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
     assert rows(folder, "SELECT count(*) FROM tags WHERE key = 'kind' AND value = 'sweep'") == [(1,)]
@@ -95,7 +95,7 @@ def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tm
 
 
 class Disk:
-    """A separate file system, where this user may mount one."""
+    """A separate file system, if this user may mount one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "disk"
@@ -126,7 +126,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def houses(undisturbed: tuple[Path, float]) -> list[str]:
-    """The words for the same data, read from a file on another disk."""
+    """The arguments for the same data in a file on another disk."""
     (path,) = (undisturbed[0] / ".harness" / "houses").glob("*.csv")
     return ["data=csv", f"data.path={path}", "data.features=[sqft_living]", "data.target=price"]
 
@@ -136,7 +136,7 @@ def fails_in_a_line(warm: Warm, disk: Disk, log: Path, words: list[str]) -> None
     status = warm.run(disk.folder, *words, log=log)
     said = log.read_text()[before:]
     assert "Traceback" not in said
-    if status == 0:  # There was room for all but the report.
+    if status == 0:  # There was space for everything except the report.
         assert "report: could not be created" in said
         return
     assert status in (1, 2), said

@@ -1,4 +1,4 @@
-"""Which setting leads when settings have several runs, and whose weights stand for it; nothing is trained."""
+"""Which setting leads if settings have several runs, and whose weights represent it; nothing is trained."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_what_a_search_confirms_leads_by_its_mean_and_not_by_its_luckiest_run(ru
     assert [*scores] == [f"chunk=10 lr={rate} epochs=1, mean of 2" for rate in (0.1, 0.2)]
     assert board.improves_on(None)
     assert not board.improves_on(2.5)
-    runs[0.1, 0].has_model = True  # A trial that an earlier sweep has logged is no reason not to log the best.
+    runs[0.1, 0].has_model = True  # The best model is logged even if an earlier sweep has logged a trial's.
     assert board.improves_on(None)
 
 
@@ -114,7 +114,7 @@ def test_a_sweep_that_is_resumed_has_the_same_first_run(runs: dict) -> None:
     some = [runs[0.1, seed] for seed in (0, 1, 2)]
     board = Leaderboard()
     board.plan(some)
-    board.add(some[1:2])  # It has ended before.
+    board.add(some[1:2])  # It has already ended.
     board.add([some[2], some[0]])
     for run in (some[1], some[0], some[2]):
         end(board, run, 1.0)
@@ -189,7 +189,7 @@ def test_optuna_reads_the_study(runs: dict, tmp_path: Path) -> None:
     assert text
     (tmp_path / "study.log").write_text(text)
     said: list[str] = []
-    found.groups[0].append(10**6)  # No such run.
+    found.groups[0].append(10**6)  # There is no such run.
     _log_study(cast("Any", SimpleNamespace(say=said.append)), "some", found, proposed)
     assert said == ["search: study.log is missing (IndexError: list index out of range)."]
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))

@@ -1,4 +1,4 @@
-"""Claims of two machines: two folders for claims, and one store."""
+"""Claims of two machines, simulated by two folders for claims and one store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
 
 @pytest.fixture
 def client(store: MlflowClient) -> Iterator[MlflowClient]:
-    """A client of the store; the sessions of a test end with it."""
+    """A client of the store; sessions end with the test."""
     yield store
     assert not store.search_runs(["1"], "tags.kind = 'lease'")
 
@@ -45,7 +45,7 @@ def test_two_machines_claim_different_runs(process: Callable[[str], Leases]) -> 
     assert one.take([A, B]) == {A, B}
     assert two.take([B, C]) == {C}
     assert (one.others(), two.others()) == ({C}, {A, B})
-    one.drop(name for name in [A])  # As it is called.
+    one.drop(name for name in [A])  # A generator, as callers pass it.
     assert two.take([A, B]) == {A}
     assert process("one").take([A, B, C]) == set()
     one.keep("1/summary")
@@ -64,7 +64,7 @@ def test_a_dead_process_of_the_same_machine_is_not_waited_for(
     tags = {"kind": "run", "signature": "a" * 16, **dead.owner}
     run = client.create_run("1", tags=tags)
     assert not is_abandoned(run, other.others(), other)
-    dead._alive.release()  # As the kernel does.
+    dead._alive.release()  # As the kernel does when a process dies.
     assert other.take([A]) == set()
     assert process("one").take([A]) == {A}
     assert client.get_run(run.info.run_id).info.status == "KILLED"

@@ -37,7 +37,7 @@ def test_when_a_copy_pays(
 
 def test_what_is_said() -> None:
     passes = Passes(8 * GB, 10, 10, 0.1 * GB, 2 * GB, GB, 0)
-    words = "0:13:20 if a worker reads 8 GB 10 times, 0:03:00 if it copies them first (100 MB/s, 2 GB/s from the disk)"
+    words = "0:13:20 if a worker reads 8 GB 10 times, 0:03:00 if it makes a copy first (100 MB/s, 2 GB/s from the disk)"
     assert passes.describe() == words
 
 

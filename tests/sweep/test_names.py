@@ -1,4 +1,4 @@
-"""A run on columns and categories of any name records every weight, and its logged model finds every column."""
+"""Whatever columns and categories are called, a run records every weight, and its logged model finds every column."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def test_every_weight_is_recorded_and_belongs_to_its_column(categorical: tuple[s
     location = client.get_logged_model(model.model_id).artifact_location
     (path,) = Path(download_artifacts(location, dst_path=str(tmp_path))).rglob("*.keras")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)  # There are slashes.
+        warnings.filterwarnings(
+            "ignore", "When providing `inputs` as a dict", UserWarning
+        )  # Some names contain slashes.
         loaded = load(path)
     raw = {
         column.name: tf.constant(data[column.name].to_numpy(object if column.is_text else "float32")[:, None])

@@ -1,4 +1,4 @@
-"""Two processes that name one store differently, started at once: each run is trained once and recorded once."""
+"""Two processes that address one store differently, started at once, train and record each run once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pair(warm: Warm) -> Pair:
 
 
 def numbers(uri: str) -> dict[tuple[str | None, str], list[tuple[int, float]]]:
-    """All points of the runs by name and metric, after checking that each run is there once and has each step once."""
+    """All points of the runs by name and metric, after checking that runs and steps occur only once."""
     client, found = MlflowClient(uri), {}
     (experiment,) = client.search_experiments(filter_string="name = 'harness'")
     records = client.search_runs([experiment.experiment_id], "tags.kind = 'run'")
@@ -64,7 +64,7 @@ def undisturbed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def calls(folder: Path, uris: Sequence[str]) -> list[Call]:
-    """Return a call for each address, from a working folder, a temporary folder and a home of its own."""
+    """Return a call for each address, each with its own working folder, temporary folder and home."""
     found = []
     for index, uri in enumerate(uris):
         own = folder / f"user {index}"

@@ -1,4 +1,4 @@
-"""Which configurations share runs, lanes and scans, and what is refused before anything is trained."""
+"""Which configurations share runs, lanes and scans, and what is rejected before anything is trained."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_resident_sample_that_does_not_fit_is_refused(config, monkeypatch):
     monkeypatch.setattr("harness.sweep.executor.available_bytes", lambda device, limit: 1000)
     with pytest.raises(ConfigError, match=r"needs 24,576 bytes of memory for \d+ rows, but /CPU:0 has 1,000 bytes"):
         prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
-    monkeypatch.setattr("harness.sweep.executor.available_bytes", lambda device, limit: 0)  # Not known: it is tried.
+    monkeypatch.setattr("harness.sweep.executor.available_bytes", lambda device, limit: 0)  # Unknown, so it is tried.
     assert prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
 
 

@@ -1,4 +1,4 @@
-"""On a GPU, workers are refused where they would wait for each other, or where their numbers would differ."""
+"""On a GPU, workers are rejected if they would wait for each other, or if their results would differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_workers_on_gpus(
     place: dict[str, Any], lane_tile: int | None, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = LocalExecutor("/GPU:0", "GPU (a card)")
-    monkeypatch.setattr("harness.sweep.runner.choose_executor", lambda runtime: gpu)
+    monkeypatch.setattr("harness.sweep.runner.choose_executor", lambda runtime, **_: gpu)
     config = Config(
         chunksize=100,
         learning_rate=0.1,

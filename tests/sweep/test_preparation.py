@@ -1,4 +1,7 @@
-"""Tables that workers make before a sweep starts: as if the driver had parsed the data. No worker trains anything."""
+"""Tables that workers create before a sweep starts are those that the driver would have created.
+
+No worker trains anything.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from harness.sweep.tasks.preparation import tables_on
 
 
 class Elsewhere(Cluster):
-    """A cluster whose workers run in this process; `fates` say what becomes of each in turn."""
+    """A cluster whose workers run in this process; `fates` determines what happens to each."""
 
     name, is_remote, seconds, tasks = "a cluster", True, 0.0, None
 
@@ -98,7 +101,7 @@ def test_a_worker_makes_each_table_once(config: Config, tmp_path: Path) -> None:
 def test_a_bad_row_is_rejected_with_the_same_sentence(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text(path.read_text() + "5,six\n")
-    for cluster in (Elsewhere(), Elsewhere()):  # A refusal is not kept.
+    for cluster in (Elsewhere(), Elsewhere()):  # A rejection is not remembered.
         with pytest.raises(ConfigError, match=r"some\.csv.*line 1002.*six"):
             prepared(cluster, config)
         assert cluster.submitted == [1]

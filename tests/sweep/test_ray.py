@@ -1,4 +1,4 @@
-"""A sweep on a real Ray cluster: workers, their driver and a node are killed, and no number changes."""
+"""On a real Ray cluster, killing workers, their driver and a node does not change a sweep's results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from harness.cli.main import main
 main()
 """
 SECONDS = 400
-"""How long all waits of the test may take together."""
+"""Maximum total time that the test waits."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_kills_and_a_lost_node(warm: Warm, cluster: ray_cluster.RayCluster, tmp_
             until(lambda: name not in training() and len(training()) == 2)
             lost = cluster.lose_node()
         left = {str(task.number) for task in tasks(tmp_path) if (job := task.job()) and job.id not in lost}
-        with driving(tmp_path, words) as driver:  # The one before it was killed.
+        with driving(tmp_path, words) as driver:  # The previous one was killed.
             assert driver.wait(timeout=SECONDS) == 0, log.read_text()
     kinds = "JOIN tags USING (run_uuid) WHERE key = 'kind' AND value IN ('run', 'sweep')"
     assert rows(tmp_path, f"SELECT status, count(*) FROM runs {kinds} GROUP BY status") == [("FINISHED", RUNS + 1)]

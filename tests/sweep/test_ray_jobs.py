@@ -28,7 +28,7 @@ class Error(Exception):
 
 
 class Call:
-    """A call of an actor's method, which has ended with a result or an error, or not at all."""
+    """A call of an actor's method, which has returned a result, raised an error, or not ended."""
 
     def __init__(self) -> None:
         self.has_ended, self.error = False, ""
@@ -38,7 +38,7 @@ class Call:
 
 
 class Actor:
-    """An actor, and its calls: the first one ends when it has started."""
+    """An actor and its calls, the first of which ends once the actor has started."""
 
     def __init__(self, given: dict[str, Any], values: tuple) -> None:
         self.given, self.values, self.calls = given, values, list[Call]()
@@ -191,7 +191,7 @@ def test_why_an_actor_has_died(
         cluster = Ray(RayConfig())
         assert cluster.alive(jobs) == {1: "running"}
     ray.end(f"It died.\n\tpid: 7\n{death}")
-    for _ in range(2):  # It is written once.
+    for _ in range(2):  # It is written only once.
         assert cluster.alive(jobs) == {}
     assert task.exits() == exits
     log = jobs[1].log
@@ -205,7 +205,7 @@ def test_the_task_of_an_earlier_driver_has_ended(ray: FakeRay, tmp_path: Path) -
     assert cluster.alive(jobs) == {1: "running"}
     ray.end()
     assert cluster.alive(jobs) == {}
-    assert ray.actors == {}  # Its environment is that of the earlier driver.
+    assert ray.actors == {}  # It has the earlier driver's environment.
 
 
 def test_actors_that_do_not_start(ray: FakeRay, tmp_path: Path) -> None:
@@ -240,15 +240,16 @@ def test_a_task_leaves_no_trace_in_its_actor(tmp_path: Path, monkeypatch: pytest
 
     def state() -> tuple:
         files = [(found.st_dev, found.st_ino) for found in map(os.fstat, (1, 2))]
-        process = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), threading.active_count(), files
+        process = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), files
         return *process, sys.argv, [*sys.path], sys.stdout, sys.stderr
 
     actor, task = ray_task.RayTasks({}), TaskFiles.numbered(tmp_path, 1)
-    before = state()
+    before, threads = state(), {*threading.enumerate()}
     for _ in range(3):
         with contextlib.suppress(SystemExit):
             actor.train(str(task.order), str(tmp_path / "log"), ["--trust"])
         assert state() == before
+        assert {*threading.enumerate()} <= threads  # Those of other tests may end meanwhile.
     assert task.exits() == [3]
     assert said == [["harness", "work", "--trust", str(task.order)]] * 3
     assert (tmp_path / "log").read_text() == "to its log\nand so do libraries\n" * 3

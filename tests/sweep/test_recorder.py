@@ -1,4 +1,4 @@
-"""What a stream of events becomes in MLflow; nothing is trained here."""
+"""What a stream of events becomes in MLflow; nothing is trained."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Recording:
         return prepare([self.config(count) for count in epochs], lambda state: None)
 
     def record(self, runs: list[Run], events: list[EpochEnd | Stopped | Diverged]) -> dict[str, Record]:
-        """Record events of the only lane, and return the runs by the epochs asked for."""
+        """Record events of the only lane, and return the runs by requested epochs."""
         with Tracker(self.uri, "harness", self.path / "outbox") as tracker:
             recorder = Recorder(tracker, "harness train", self.path / "sweep", "CPU")
             recorder.start(runs)

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from io import StringIO
@@ -34,6 +34,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, locks_of
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.run_search import REPRODUCES
 from harness.tracking.tracker import Tracker
 from harness.training.events import Event, Progress
@@ -87,7 +88,7 @@ class Folder:
         return sorted(record.info.status for record in self.records(kind))
 
     def numbers(self, records: Sequence[Record] | None = None) -> dict[tuple[str, str], list]:
-        """All metrics but times by run and key, steps and values; no step is there twice."""
+        """Steps and values of all metrics except times, by run and key; no step occurs twice."""
         client, found = MlflowClient(self.uri), {}
         for record in self.records() if records is None else records:
             for key in record.data.metrics:
@@ -147,7 +148,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def several(folder: Folder) -> list[Config]:
-    """Return configurations of which one diverges and one stops early."""
+    """Return configurations, one of which diverges and one of which stops early."""
     configs = [folder.config(100, epochs=1), folder.config(100, epochs=3), folder.config("full", rate=0.1)]
     configs += [folder.config(500, rate=1e30), folder.config(500)]
     return configs
@@ -168,7 +169,7 @@ def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
             assert "KILLED" in folder.statuses()
             assert folder.statuses("sweep") == ["KILLED"]
             assert list((folder.path / "cache" / "checkpoints").glob("*/state"))
-    assert "resume: continuing from the checkpoint, 2 of 5 runs already ended" in folder.said
+    assert "resume: continuing from the checkpoint; 2 of 5 runs had ended" in folder.said
     assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
     assert folder.numbers() == undisturbed.numbers()
     assert folder.numbers(folder.records("sweep")).keys() == undisturbed.numbers(undisturbed.records("sweep")).keys()
@@ -231,6 +232,7 @@ def test_a_finished_sweep_keeps_its_report_and_gets_a_lost_one_back(folder: Fold
     assert page.is_file()
 
 
+@pytest.mark.slow
 def test_a_larger_sweep_reuses_finished_runs(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     folder.train([folder.config(epochs=1), folder.config(epochs=2)])
@@ -317,7 +319,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     damaged: list[str],
     use_tables: bool,
 ) -> None:
-    """What has been delivered since is not recorded twice, whether with SQL or with MLflow's client."""
+    """What was delivered after the checkpoint is not recorded twice, whether with SQL or with MLflow's client."""
     if not use_tables:
         monkeypatch.setattr(LocalStore, "at", lambda uri: None)
     stop_after(15)
@@ -344,7 +346,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
 
 
 def stopped_after_a_reused_run(folder: Folder, stop_after: Callable[[int | None], None]) -> list[Config]:
-    """Stop a sweep of a run with a result and a new one; return their configurations."""
+    """Stop a sweep of a run that has a result and a new run; return their configurations."""
     folder.train([folder.config(500, rate=1e30)], alone=True)
     configs = [folder.config(500, rate=1e30), folder.config()]
     stop_after(3)
@@ -533,6 +535,60 @@ def test_batches_of_a_sweep_may_repeat_runs(folder: Folder) -> None:
     assert batches[0] == batches[1] == batches[2][:1]
     assert folder.statuses() == ["FINISHED"] * 2
     assert len(folder.records("sweep")) == 1
+
+
+def from_elsewhere(folder: Folder, configs: Sequence[Config]) -> list[Config]:
+    """Return the configurations of a process that keeps its checkpoints and undelivered records elsewhere."""
+    cache = str(folder.path / "elsewhere")
+    return [replace(config, runtime=replace(config.runtime, cache=cache)) for config in configs]
+
+
+def test_what_another_process_has_finished_is_not_continued_from_a_checkpoint(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    configs = [folder.config(), folder.config(500)]
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs, alone=True)
+    stop_after(None)
+    folder.train(from_elsewhere(folder, configs[:1]), alone=True)
+    ended = {record.info.run_id: record.info.end_time for record in folder.records() if record.info.status != "KILLED"}
+    folder.train(configs, alone=True)
+    assert "resume: discarding the checkpoint, because another process has finished 1 of its 2 runs\n" in folder.said
+    assert "1 of 2 runs is already finished; skipping it" in folder.said
+    assert "continuing from the checkpoint" not in folder.said
+    assert len(ended) == 1
+    assert ended.items() <= {record.info.run_id: record.info.end_time for record in folder.records()}.items()
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
+
+
+@pytest.mark.slow
+def test_what_another_process_has_continued_is_not_recorded_twice(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [folder.config(), folder.config(500)]
+
+    def die(buffer: RecordBuffer, records: Sequence[Mapping[str, object]]) -> None:
+        if records:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordBuffer, "release", die)  # The records are in the checkpoint, but not in the store.
+        stop_after(7)
+        with pytest.raises(KeyboardInterrupt):
+            folder.train(configs, alone=True)
+    assert folder.numbers() == {}
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(from_elsewhere(folder, configs), alone=True)
+    assert folder.statuses() == ["KILLED"] * 2
+    assert len(folder.numbers()) > 0
+    stop_after(None)
+    folder.train(configs, alone=True)
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
 
 
 @pytest.mark.slow

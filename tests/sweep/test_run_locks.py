@@ -1,4 +1,4 @@
-"""Claims on runs, which last as long as the process that made them."""
+"""Claims on runs last as long as the process that made them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_damage_is_reported_only_if_its_process_lives(folder: Path) -> None:
         path.write_text("{}")
         with pytest.raises(ConfigError) as refusal:
             other.take(["a"])
-    assert str(refusal.value) == f"{path} is damaged. It lists the runs of process {os.getpid()}; wait until it ends."
+    assert str(refusal.value) == f"{path} is damaged. It lists the runs of process {os.getpid()}; wait for it to end."
     place = RunLocks(folder).place
     (folder.parent / "place").write_text("{}")
     with RunLocks(folder) as later:
@@ -95,7 +95,7 @@ def test_damage_is_reported_only_if_its_process_lives(folder: Path) -> None:
 def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    (tmp_path / "to a.db").symlink_to("real/a.db")  # Which does not exist yet.
+    (tmp_path / "to a.db").symlink_to("real/a.db")  # The folder does not exist yet.
     monkeypatch.chdir(tmp_path / "real")
     client, _ = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
     (tmp_path / "real" / "hard.db").hardlink_to(tmp_path / "real" / "a.db")
@@ -115,7 +115,7 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
 
 
 def test_claims_do_not_depend_on_the_number_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which may be another one after the next start of the machine."""
+    """After the machine restarts, another process may have this id."""
     uri = f"sqlite:///{tmp_path}/a.db"
     client, _ = open_store(uri, "harness")
     before, stat = claims_folder(uri, client), Path.stat
@@ -130,7 +130,7 @@ def test_claims_do_not_depend_on_the_number_of_the_device(tmp_path: Path, monkey
 
 
 def test_the_users_folder_depends_only_on_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Not on the environment, and not on an entry in the user database."""
+    """It depends neither on the environment nor on an entry in the user database."""
     program = "from harness.runtime.user_folder import user_folder; print(user_folder())"
     no_user = "import pwd\ndef unknown(*_): raise KeyError\npwd.getpwuid = pwd.getpwnam = unknown\n"
     odd = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "USER": "ann", "XDG_CACHE_HOME": str(tmp_path)}

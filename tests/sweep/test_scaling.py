@@ -1,4 +1,4 @@
-"""What is said about tasks before any is made."""
+"""What is printed about tasks before any is created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LANES = 16
 
 
 class Fake(SimpleNamespace):
-    """It can be a key, as runs can."""
+    """Hashable, like a run."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
@@ -62,5 +62,5 @@ def test_what_a_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
         "tasks:  3 on Slurm, 5 to 6 lanes each, about 25.0 s",
         "        efficiency by number of tasks: 1: 1.00, 3: 0.67, 4: 0.62, 6: 0.48, 12: 0.28",
         "        a worker takes 6 s to start, 3.0 s to compile, 1.0 s to read",
-        "        no more than 4 tasks would train for longer than that",
+        "        at most 4 tasks are worthwhile",
     ]

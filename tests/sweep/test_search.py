@@ -90,7 +90,7 @@ def test_a_budget_of_epochs_decides_how_many() -> None:
     [
         (9, 27, {}, (1, 3)),
         (20, 27, {}, (2, 6)),
-        (27, 9, {}, (3, 9)),  # No rung that would leave less than one trial.
+        (27, 9, {}, (3, 9)),  # There is no rung that would leave less than one trial.
         (9, 2, {}, ()),
         (2, 27, {}, ()),
         (9, 4, {"rungs": [2, 4, 9]}, (2, 4)),
@@ -113,7 +113,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
     best = [[*results[1].words, f"seed={seed}"] for seed in (1, 2)]
     best += [[*results[5].words, f"seed={seed}"] for seed in (1, 2)]
     assert found.propose(results) == best
-    assert len(asked) == 2  # Only of those that are confirmed: a model is built for each answer.
+    assert len(asked) == 2  # Only for confirmed settings, since each check builds a model.
     assert found.bracket is None
     assert found.propose(results) == []
 
@@ -198,7 +198,7 @@ def test_a_time_budget_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time_budget.time, "monotonic", lambda: now)
 
     def run(seconds: float, recorded: str = "") -> tuple[list[list[str]], str]:
-        """Run a search whose generations take so many seconds."""
+        """Run a search whose generations take these numbers of seconds."""
         nonlocal now
         found, results, texts = search(minutes=1, confirm=None), list[Result](), [recorded]
         assert found.budget
@@ -215,7 +215,7 @@ def test_a_time_budget_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPatch)
     whole, recorded = run(20)
     assert (len(whole), recorded) == (3 * 54, "20.0 40.0 over")
     assert [words for words in whole if words[1] == "chunksize=full"] == search(trials=162).propose([])[:81]
-    # Repeated by a faster machine, or resumed by one after the second generation has begun.
+    # Repeated on a faster machine, or resumed on one after the second generation has begun.
     assert run(1, recorded) == (whole, recorded)
     assert run(20, "20.0 ") == (whole, recorded)
     assert len(run(100)[0]) == 54

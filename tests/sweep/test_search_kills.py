@@ -1,4 +1,4 @@
-"""Searches that are killed go on to the same trials and the same bits; a second call trains nothing."""
+"""Killed searches continue with the same trials and bit-identical results; a second call trains nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def undisturbed(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(folder: Path) -> dict[tuple, float]:
-    """Return all metrics of runs except times; the summary run has others after a kill."""
+    """Return all metrics of runs except times; after a kill, those of the summary run differ."""
     return numbers_of(folder, "AND tags.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'kind' AND value = 'run')")
 
 
@@ -65,7 +65,7 @@ def test_the_same_command_trains_nothing(warm: Warm, undisturbed: Path, tmp_path
     assert warm.run(again, *WORDS, log=tmp_path / "log") in (0, 1)
     assert (rows(again, "SELECT count(*) FROM runs"), numbers(again)) == before
     assert record(again) == record(undisturbed)
-    # A grid that wants a pruned run in full trains it anew.
+    # A grid with the configuration of a pruned run trains it from the start.
     pruned = next(run["name"] for run in record(again)["trials"][0]["runs"] if run.get("pruned_at"))
     rate = pruned.split()[1].removeprefix("lr=")
     words = [word for word in WORDS if not word.startswith(("search", "learning", "chunksize"))]
@@ -80,7 +80,7 @@ def test_the_same_command_trains_nothing(warm: Warm, undisturbed: Path, tmp_path
 
 @pytest.mark.parametrize(("checkpoints", "keeps"), [(1, False), (2, True), (3, False), (5, True)])
 def test_kills(warm: Warm, undisturbed: Path, tmp_path: Path, checkpoints: int, keeps: bool) -> None:
-    """Killed before the first checkpoint, in mid-generation or while it is confirmed; with and without checkpoints."""
+    """Killed before the first checkpoint, during a generation or during confirmation; with or without checkpoints."""
     status = warm.run(tmp_path, *WORDS, checkpoints=checkpoints)
     assert status in (-9, 0, 1)
     if not keeps:
@@ -103,7 +103,7 @@ def test_what_the_clock_decided_is_repeated(warm: Warm, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
         (spent,) = store.execute("SELECT value FROM tags WHERE key = 'search_spent'").fetchone()
         assert spent == "over"
-        # As if there had been time for another generation, after which the command was killed.
+        # As if there had been time for another generation, and then the command had been killed.
         store.execute("UPDATE tags SET value = '0.1 over' WHERE key = 'search_spent'")
     assert trials() == 108
     assert [len(each["runs"]) for each in record(tmp_path)["trials"]] == [54, 54]

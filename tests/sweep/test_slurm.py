@@ -1,9 +1,10 @@
-"""A sweep on a real Slurm cluster: jobs are preempted, killed and lost with their nodes, and no number changes."""
+"""On a real Slurm cluster, preempting or killing jobs, or losing their nodes, does not change a sweep's results."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,8 +25,15 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not()),
 ]
 
+KINDS = "JOIN tags USING (run_uuid) WHERE key = 'kind' AND value IN ('run', 'sweep')"
+OTHER_CODE = """
+from harness.sweep.tasks import order
+order.code_digest = lambda: "other code"
+from harness.cli.main import main
+main()
+"""
 SECONDS = 600
-"""How long all waits of the test may take together."""
+"""Maximum total time that the test waits."""
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]
 
 
 @contextlib.contextmanager
-def driving(folder: Path, cluster: slurm.Slurm, words: list[str]) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-P", "-m", "harness", *words]
+def driving(folder: Path, cluster: slurm.Slurm, words: list[str], code: str = "") -> Iterator[subprocess.Popen]:
+    command = [sys.executable, *(["-c", code] if code else ["-P", "-m", "harness"]), *words]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=os.environ | cluster.environment
@@ -80,7 +88,7 @@ def test_preemption_kills_and_a_lost_node(
             time.sleep(0.2)
 
     def training() -> dict[str, Path]:
-        """Return the orders of tasks that compile or train, by node; they have a checkpoint."""
+        """Return the task files of tasks that compile or train, by node; they have a checkpoint."""
         nodes, found = cluster.nodes(), {}
         for task in tasks(tmp_path):
             job, status = task.job(), task.status()
@@ -98,7 +106,7 @@ def test_preemption_kills_and_a_lost_node(
         return False
 
     with driving(tmp_path, cluster, words) as driver:
-        # Whichever node trains is disturbed, since none has to train for long.
+        # Any node that is training may be disturbed, since none trains for long.
         until(kill_worker)
         until(lambda: bool(training()))
         node, order = next(iter(training().items()))
@@ -110,9 +118,25 @@ def test_preemption_kills_and_a_lost_node(
         cluster.start_node(node)
         assert driver.wait(timeout=max(deadline - time.monotonic(), 60)) == 0, log.read_text()
     store = server.folder
-    kinds = "JOIN tags USING (run_uuid) WHERE key = 'kind' AND value IN ('run', 'sweep')"
-    assert rows(store, f"SELECT status, count(*) FROM runs {kinds} GROUP BY status") == [("FINISHED", RUNS + 1)]
+    assert rows(store, f"SELECT status, count(*) FROM runs {KINDS} GROUP BY status") == [("FINISHED", RUNS + 1)]
     assert rows(store, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
     assert numbers(store, RUN) == numbers(alone, RUN)
     assert "killed by signal 9 (log: " in log.read_text()
     assert not list(tmp_path.glob(".harness/checkpoints/*"))
+
+
+def test_workers_with_other_code_are_not_tried_again(
+    cluster: slurm.Slurm, server: servers.Server, tmp_path: Path
+) -> None:
+    words = ["train", "-m", "model=mlp", "chunksize=full,100", "tracking.experiment=other", "hydra/launcher=slurm"]
+    words += ["hydra.launcher.tasks=2", f"tracking.uri={server.uri}"]
+    with driving(tmp_path, cluster, words, OTHER_CODE) as driver:
+        code = driver.wait(timeout=120)
+    said = (tmp_path / "log").read_text()
+    assert code == 2, said
+    why = "task 1: the code of harness here differs from the driver's"
+    assert re.search(rf"\nharness: {why} .*\(log: {tmp_path}/.*/slurm-[0-9_]+\.log\)\.\n$", said), said
+    assert said.count("; it is not started again\n") == 2
+    of_experiment = "experiment_id = (SELECT experiment_id FROM experiments WHERE name = 'other')"
+    found = rows(server.folder, f"SELECT status, count(*) FROM runs {KINDS} AND {of_experiment} GROUP BY status")
+    assert found == [("FAILED", 3)]

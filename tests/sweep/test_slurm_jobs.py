@@ -1,4 +1,4 @@
-"""What is asked of Slurm, and what becomes of its answers; scripts stand for its commands."""
+"""Requests to Slurm, and how its answers are used; scripts replace its commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWERS = {
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put scripts that note their calls first on the path, and return their notes."""
+    """Put scripts that record their calls first on the path, and return the file with the calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, answer in ANSWERS.items():
@@ -61,7 +61,7 @@ def test_arrays_are_as_long_as_the_cluster_allows(calls: Path, tmp_path: Path) -
     assert {name for name in environment if name.startswith("SLURM")} == {"SLURM_CONF"}
     script = Path(first.split()[-1])
     assert "\numask 7\n" in script.read_text()
-    assert script.stat().st_mode & 0o777 == 0o600  # It may have passwords.
+    assert script.stat().st_mode & 0o777 == 0o600  # It may contain passwords.
 
 
 def test_jobs_are_known_as_soon_as_they_are_there(calls: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Sweeps divided into tasks: as if one process had trained them, whatever happens to workers. All run in this one."""
+"""Sweeps divided into tasks give the results of a single process, whatever happens to workers.
+
+All of them run in this process.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -13,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
@@ -23,6 +28,8 @@ from harness.cli.work import work
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
+from harness.runtime.state_files import write_json
+from harness.sweep.code_version import packages
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml
@@ -32,7 +39,16 @@ from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles, TaskHeld
 from harness.sweep.tasks.local_table import Passes, local_copy
-from harness.sweep.tasks.order import configs_of, read_order, write_order
+from harness.sweep.tasks.order import (
+    KIND,
+    REFUSED,
+    TaskRefused,
+    code_digest,
+    configs_of,
+    new_order,
+    read_order,
+    write_order,
+)
 from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
@@ -65,7 +81,7 @@ class Store:
         )
 
     def numbers(self) -> dict[tuple[str, str], list]:
-        """All metrics but times by run and key, after checking that no point is there twice."""
+        """All metrics except times, by run and key, after checking that there are no duplicate points."""
         client, found = MlflowClient(self.uri), {}
         runs = client.search_runs(["1"], "tags.kind = 'run'")
         assert len({run.data.tags["signature"] for run in runs}) == len(runs)
@@ -79,7 +95,7 @@ class Store:
 
 
 class Inside(Cluster):
-    """A cluster whose workers run in this process, one after another; `fates` say what becomes of each in turn."""
+    """A cluster whose workers run in this process, one after another; `fates` determines what happens to each."""
 
     name, is_remote, seconds = "this process", False, 0.0
 
@@ -120,6 +136,8 @@ class Inside(Cluster):
         order = read_order(task.order)
         try:
             worker.work(task, order, configs_of(order), Console(file=StringIO(), width=200))
+        except TaskRefused:
+            task.note_exit(REFUSED)
         except ConfigError:
             task.note_exit(2)
         except TaskHeld:
@@ -148,7 +166,7 @@ def here() -> Iterator[None]:
 
 
 def configs(store: Store) -> list[Config]:
-    """Runs of which some share a lane, and others a setting."""
+    """Runs, some of which share a lane, and others a setting."""
     grid = itertools.product([50, "full"], [(0.01, 1, 0), (0.01, 2, 0), (0.1, 2, 0), (0.1, 2, 1)])
     return [replace(store.config(chunk, rate, epochs, "a sweep"), seed=seed) for chunk, (rate, epochs, seed) in grid]
 
@@ -242,7 +260,7 @@ def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tup
         sweep(store, Inside(*fates), "before")
     statuses = {run.info.status for run in MlflowClient(store.uri).search_runs(["1"])}
     assert "RUNNING" not in statuses
-    cluster = Inside(tasks=5)  # The tasks are those that the first driver has made.
+    cluster = Inside(tasks=5)  # The tasks are those of the first driver.
     runs = sweep(store, cluster)[0]
     done = sum("works" in fate for fate in fates)
     assert cluster.submitted == [1, 2, 3][done:]
@@ -278,8 +296,7 @@ def test_the_next_driver_has_other_code_and_another_summary(
     client = MlflowClient(store.uri)
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     client.delete_run(summary.info.run_id)
-    for module in ("driver", "order"):
-        monkeypatch.setattr(f"harness.sweep.tasks.{module}.code_digest", lambda: "newer")
+    monkeypatch.setattr("harness.sweep.tasks.order.code_digest", lambda: "newer")
     sweep(store, Inside())
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     runs = client.search_runs(["1"], "tags.kind = 'run'")
@@ -343,7 +360,7 @@ def test_what_counts_as_a_failure(tmp_path: Path) -> None:
     files = TaskFiles.numbered(tmp_path, 1)
     for code in (137, 137, 137):
         files.note_exit(code)
-    attempts, said = Attempts(files), []  # Those before it do not count.
+    attempts, said = Attempts(files), []  # Earlier ones do not count.
     assert attempts.look(None, is_alive=False) == ""
     for code in (137, TRY_AGAIN, None, 143):
         attempts.started()
@@ -362,6 +379,10 @@ def test_what_counts_as_a_failure(tmp_path: Path) -> None:
     files.note_exit(1)
     attempts.look(job(), is_alive=False)
     assert attempts.defeat == "task 1: exit code 1 (log: some.log); it has failed 3 times"
+    (attempts := Attempts(files)).started()
+    files.note_exit(REFUSED)
+    attempts.look(job(), is_alive=False)
+    assert attempts.defeat == "task 1: exit code 78 (log: some.log); it is not started again"
 
 
 def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> None:
@@ -376,7 +397,7 @@ def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> Non
         return attempts.defeat
 
     assert not any([stop(0), stop(0), stop(100), stop(50), stop(200), stop(200)])
-    assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has put them back into the queue.
+    assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has requeued them.
     assert stop(200) == "task 1: stopped by signal 15 (log: some.log); it was stopped 3 times and made no progress"
 
 
@@ -403,15 +424,44 @@ def test_workers_that_differ_refuse(tmp_path: Path, capsys: pytest.CaptureFixtur
         sweep(store, Inside("driver dies"))
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
     files, order, console = TaskFiles(path), read_order(path), Console(file=StringIO())
-    with pytest.raises(ConfigError, match="harness or its packages differ from those of the process"):
-        worker.work(files, {**order, "code": "another"}, configs_of(order), console)
     other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
-    with pytest.raises(ConfigError, match="is a different run here: its data or its model's source differs"):
+    with pytest.raises(TaskRefused, match="is a different run here: its data or its model's source differs"):
         worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
     with files.hold(0), pytest.raises(SystemExit, match=r"^75$"):
         work(path, trust=False)
-    assert capsys.readouterr().err == "harness: task 1: another worker holds it.\n"
+    assert capsys.readouterr().err == "harness: task 1 is held by another worker.\n"
     assert not MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fates", [["78", "works", "78"], ["78"] * 3])
+def test_a_task_that_is_refused_is_not_tried_again(fates: list[str], tmp_path: Path) -> None:
+    """If nothing else is trained, the sweep is rejected, after recording that its runs have failed."""
+    store, cluster, logs = Store(tmp_path), Inside(*fates), tmp_path / "sweep" / "tasks"
+    logs.mkdir(parents=True)
+    for number in (1, 2, 3):
+        (logs / f"{number}.log").write_text(f"...\nharness: task {number}: this worker has other data.\n")
+    why, is_rejected = f"task 1: this worker has other data (log: {logs / '1.log'})", "works" not in fates
+    with pytest.raises(ConfigError, match=f"^{re.escape(why)}\\.$") if is_rejected else contextlib.nullcontext():
+        assert f"{why}; it is not started again\n" in sweep(store, cluster)[1]
+    assert cluster.submitted == [1, 2, 3]
+    records = MlflowClient(store.uri).search_runs(["1"])
+    failed = [record for record in records if record.info.status == "FAILED" and record.data.tags["kind"] == "run"]
+    assert {record.info.status for record in records} == ({"FAILED"} if is_rejected else {"FAILED", "FINISHED"})
+    assert f"{why}; it is not started again" in {record.data.tags["failure"] for record in failed}
+
+
+def test_other_code_or_packages_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    order, older = new_order(1, [], "harness train -m ...", []), re.sub("(keras==).*", r"\g<1>1.0", packages())
+    for differs, said in (
+        ({"packages": older}, f"this worker has keras {keras.__version__}, but the driver has keras 1.0."),
+        ({"code": "other", "commits": "harness==c0ffee\n"}, "differs from the driver's (harness c0ffee)."),
+        (None, "1.json was written by another version of harness."),
+    ):
+        write_json(tmp_path / "1.json", KIND if differs else "task 1", {**order, **(differs or {})})
+        with pytest.raises(SystemExit, match=f"^{REFUSED}$"):
+            work(tmp_path / "1.json", trust=False)
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -439,8 +489,9 @@ def test_a_store_that_is_away_is_no_failure(
         "sweep_id": "0" * 32,
         "search": "",
         "command": "",
-        "code": "",
+        "code": code_digest(),
         "commits": "",
+        "packages": packages(),
         "scratch": "",
     }
     rules = {"split": [], "has_one_loss": True, "trial_seed": None, "shared": []}

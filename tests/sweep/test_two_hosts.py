@@ -1,6 +1,6 @@
-"""Two machines with one tracking server run the same sweep at the same moment; one of them dies, or only seems to.
+"""Two machines with one tracking server run the same sweep at the same time; one of them dies, or seems to.
 
-Each has a host name, a home, a `/var/tmp`, a `TMPDIR` and a cache of its own, in namespaces of this machine.
+Each has its own host name, home, `/var/tmp`, `TMPDIR` and cache, in namespaces of this machine.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ pytestmark = pytest.mark.slow
 WORDS = ["train", "-m", "model=mlp", "data.rows=60000", "chunksize=full,100", "learning_rate=0.001,0.01", "epochs=100"]
 RUNS = 4
 SECONDS = 4
-"""`tracking.lease_seconds`; these machines are slow now and then."""
+"""`tracking.lease_seconds`; these machines are sometimes slow."""
 
 KEYS = ("train/loss", "val/loss", "train/chunk_loss", "time/train_s")
-"""The metrics that are read; all of them are recorded by the same calls."""
+"""The metrics to read; all metrics are recorded by the same calls."""
+
+DISCARDED = f"discarding the checkpoint, because another process has finished {RUNS} of its {RUNS} runs"
 
 START = 'hostname "$0" && mount -t tmpfs none /var/tmp && exec "$@"'
 
@@ -66,7 +68,7 @@ class Host(NamedTuple):
 
 
 class Hosts:
-    """Machines that use one server, and an experiment of their own there."""
+    """Machines that use an experiment on the same server."""
 
     def __init__(self, uri: str, experiment: str, folder: Path, opened: contextlib.ExitStack) -> None:
         self._uri, self._name, self._folder, self._opened = uri, experiment, folder, opened
@@ -92,7 +94,7 @@ class Hosts:
         return list(self.client.search_runs(ids, f"tags.kind = '{kind}'", which)) if ids else []
 
     def owner(self, hosts: list[Host]) -> tuple[Host, Host]:
-        """Return the host that trains once it has recorded something, and the other one, once that waits for it."""
+        """Return the host that trains, once it has recorded something, and the other one, once it is waiting."""
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             found = [run for run in self.records("run") if run.data.metrics and run.info.status == "RUNNING"]
@@ -102,8 +104,15 @@ class Hosts:
             time.sleep(0.2)
         raise TimeoutError([host.output for host in hosts])
 
+    def await_owner(self, host: Host) -> None:
+        """Wait until a host has taken over the runs."""
+        deadline = time.monotonic() + 90
+        while {run.data.tags["host"] for run in self.records("run")} != {host.name}:
+            assert time.monotonic() < deadline, host.output
+            time.sleep(0.2)
+
     def numbers(self) -> Numbers:
-        """Return all points of the runs, after checking that each run is there once, and each step of it."""
+        """Return all points of the runs, after checking that runs and steps occur only once."""
         records, found = self.records("run"), {}
         assert Counter(record.info.status for record in records) == {"FINISHED": RUNS}
         assert len({record.data.tags["signature"] for record in records}) == RUNS
@@ -148,7 +157,7 @@ def hosts(server: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 @pytest.fixture(scope="module")
 def undisturbed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Numbers]:
-    """The numbers of two machines that start at the same moment."""
+    """The results of two machines that start at the same time."""
     with contextlib.ExitStack() as opened:
         hosts = Hosts(server, "undisturbed", tmp_path_factory.mktemp("undisturbed"), opened)
         both = [hosts.start("one"), hosts.start("two")]
@@ -167,7 +176,10 @@ def test_a_machine_takes_over_what_another_one_has_not_finished(
 ) -> None:
     owner, other = hosts.owner([hosts.start("one"), hosts.start("two")])
     owner.process.kill()
-    assert other.code() == 0, other.output
+    hosts.await_owner(other)
+    again = hosts.start(owner.name)  # It has a checkpoint of what the other one is training.
+    assert (other.code(), again.code()) == (0, 0), [other.output, again.output]
+    assert DISCARDED in again.output
     assert hosts.numbers() == undisturbed()
     assert {record.data.tags["host"] for record in hosts.records("run")} == {other.name}
 
@@ -185,6 +197,10 @@ def test_a_machine_that_wakes_up_writes_nothing(hosts: Hosts, undisturbed: Calla
     assert said in " ".join(owner.output.split())
     assert [run.to_dictionary() for kind in ("run", "sweep") for run in hosts.records(kind)] == before
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
-    # What it had not delivered has been recorded by the other one.
-    assert hosts.start(owner.name).code() == 0
+    # The other machine has recorded what this one had not delivered.
+    again = hosts.start(owner.name)
+    assert again.code() == 0, again.output
+    assert DISCARDED in again.output
+    after = [run.to_dictionary() for run in hosts.records("run")]
+    assert after == before[:RUNS]
     assert hosts.numbers() == undisturbed()

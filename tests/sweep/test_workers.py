@@ -1,4 +1,4 @@
-"""Sweeps that processes on this machine train: equal to one process's, although some of them are killed."""
+"""Sweeps trained by several processes on this machine equal those of one process, even if some are killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORKERS = ["hydra/launcher=workers", "hydra.launcher.tasks=2"]
 
 @pytest.fixture(scope="module")
 def expected(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple, float]:
-    """The numbers of one process."""
+    """The results of one process."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert warm.run(folder, *WORDS) == 0, (folder / "log").read_text()
     return numbers(folder, RUN)
@@ -79,7 +79,7 @@ def until(condition: Callable[[], bool], folder: Path) -> None:
 def train_until_both_pause(folder: Path) -> dict[int, int]:
     """Let both workers train for some epochs, then pause them; return their processes by task.
 
-    The first to train goes on slowly until the other one trains: it may hold the store's lock, which that one needs.
+    The first one continues slowly until the other one trains, since it may hold the store's lock, which both need.
     """
     paused: dict[int, int] = {}
 
@@ -122,7 +122,7 @@ def test_a_driver_and_a_worker_are_killed(warm: Warm, expected: dict[tuple, floa
     assert "waiting: " not in said
     logs = [path.read_text() for path in sorted(tmp_path.rglob("tasks/*.log"))]
     assert "resume: continuing from the checkpoint" in logs[-1] + logs[0]
-    assert sum(log.count("device: ") for log in logs) == 3  # The other worker has gone on.
+    assert sum(log.count("device: ") for log in logs) == 3  # The other worker has continued.
 
 
 def test_ctrl_c(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees in MLflow after a sweep, in a real browser, at the addresses that `harness ui` prints."""
+"""What users see in MLflow after a sweep, in a real browser, at the addresses that `harness ui` prints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMAND = Path(sys.executable).with_name("harness")
 WAIT = 60_000
-"""Milliseconds that a page is given."""
+"""Milliseconds to wait for a page."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def addresses(folder: Path) -> Iterator[dict[str, str]]:
-    """What `harness ui` says, by what it shows there."""
+    """The addresses that `harness ui` prints, by what they show."""
     process = subprocess.Popen(
         [COMMAND, "ui"], cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -73,13 +73,13 @@ def test_the_table_shows_the_runs_with_what_was_swept_and_measured(
     rows = page.locator(".ag-center-cols-container [role=row]")
     rows.nth(23).wait_for(timeout=WAIT)
     assert rows.count() == 24
-    # Headers, too, stand in the page in any order.
+    # Headers are in any order in the page too.
     read = "cells => cells.map(cell => [cell.getBoundingClientRect().left, cell.innerText])"
     titles = [title for _, title in sorted(page.locator("[role=columnheader]").evaluate_all(read))]
     swept = ["chunksize", "learning_rate", "epochs"]
     wanted = ["val/loss", *swept, "val/rmse", "val/r2"]
     assert [title for title in dict.fromkeys(titles) if title in wanted] == wanted
-    # Rows stand in the page in any order, and are placed by their index.
+    # Rows are in any order in the page, and are placed by their index.
     read = "[row.getAttribute('row-index'), [...row.querySelectorAll('[role=gridcell]')]"
     cells = f"{read}.map(cell => [cell.getAttribute('col-id'), cell.innerText])]"
     found = rows.evaluate_all(f"rows => rows.map(row => {cells})")
@@ -109,8 +109,8 @@ def test_the_charts_draw_full_sample_and_batch_runs(addresses: dict[str, str], p
     assert len(drawn) == 24
     for name, shade in drawn.items():
         size = name.split()[0].removeprefix("chunk=")
-        assert shade[:7].upper() == colour(size), name  # Some are drawn faintly.
-    # By epoch, and by update.
+        assert shade[:7].upper() == colour(size), name  # Some lines are drawn faintly.
+    # One chart is by epoch, the other by update.
     assert {"linear", "log"} == set(plots.evaluate_all("plots => plots.map(plot => plot.layout.xaxis.type)"))
 
 
@@ -136,7 +136,7 @@ def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path
     assert "3,000 rows" in report.locator("dl").inner_text()
     images = report.locator("svg.figure").evaluate_all("images => images.map(image => image.clientWidth)")
     assert len(images) >= 5
-    assert min(images) > 300  # All are drawn.
+    assert min(images) > 300  # All runs are drawn.
 
 
 def _environment() -> dict[str, str]:

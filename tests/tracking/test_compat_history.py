@@ -1,4 +1,4 @@
-"""Histories read in bulk, against those that MLflow's public client returns."""
+"""Histories read in bulk, compared with those that MLflow's public client returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records written into a local store's tables, against what MLflow's own client makes of the same records."""
+"""Records written directly to a local store's tables, compared with those that MLflow's own client writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_installed_mlflow_makes_stores_of_a_tested_revision(uri: str, tmp_pa
 
 
 def contents(uri: str) -> dict[str, Any]:
-    """All that MLflow's public client returns of a store, but for ids and times."""
+    """Everything that MLflow's public client returns from a store, except ids and times."""
     client = MlflowClient(uri)
     experiments = client.search_experiments(ViewType.ALL, filter_string="name != 'Default'")
     ids = [experiment.experiment_id for experiment in experiments]

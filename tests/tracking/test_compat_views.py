@@ -1,4 +1,4 @@
-"""Saved views: what the UI will read, and where it will show it."""
+"""Saved views: what the UI reads, and where it shows it."""
 
 from __future__ import annotations
 
@@ -93,13 +93,14 @@ def test_addresses_name_the_views_and_do_not_change() -> None:
 
 
 def test_a_view_is_small_enough_for_a_tag() -> None:
-    """MLflow takes 5,000 characters."""
+    """MLflow accepts 5,000 characters."""
     swept = [f"model.some_long_argument_{number}" for number in range(60)]
     views = saved_views(SWEEP, "n" * 5000, swept, ["train/loss", "val/loss", *REGRESSION], "val/loss")
     assert max(map(len, views.values())) < 5000
 
 
-# As the colour-blind see it: linear RGB times these (Machado, Oliveira and Fernandes, 2009; no green, no red, no blue).
+# Matrices from linear RGB to the linear RGB that people with normal vision, and those without green, red or blue
+# cones, perceive (Machado, Oliveira and Fernandes, 2009).
 SIGHTS = [
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
@@ -109,7 +110,7 @@ SIGHTS = [
 
 
 def seen(shade: str, sight: list[list[float]]) -> np.ndarray:
-    """A colour in CIELAB, in which a distance of 2 is just seen."""
+    """A color in CIELAB, in which a distance of 2 is just noticeable."""
     channels = np.array(list(bytes.fromhex(shade[1:]))) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(sight) @ linear, 0, 1)

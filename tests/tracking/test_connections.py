@@ -1,4 +1,4 @@
-"""Connections to tracking servers: closed after each request, and several at a time where the order allows it."""
+"""Connections to tracking servers are closed after each request, and used concurrently where order allows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_plugin_closes_connections_of_the_harness_only(monkeypatch: pytest.M
 
 
 class FakeClient:
-    """Keeps what is delivered; requests of different runs wait for each other, and some fail once."""
+    """Keeps what is delivered; requests for different runs wait for each other, and some fail once."""
 
     def __init__(self, fails_once: str = "") -> None:
         self.calls: list[tuple[str, str]] = []

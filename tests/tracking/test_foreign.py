@@ -26,7 +26,7 @@ FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A sweep of two runs and foreign ones; ids by name, and `uri`."""
+    """A sweep of two runs and some foreign ones: ids by name, and `uri`."""
     ids = {"uri": f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"}
     with Tracker(ids["uri"], "question") as tracker:
         ids["sweep"] = tracker.start_run("sweep", {}, {"kind": "sweep"})

@@ -1,4 +1,4 @@
-"""Leases in a store: each name has one owner, also after a process has died."""
+"""Leases in a store: each name has one owner, even after a process has died."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.tracking.stored_points import StoredPoints
 
 NAMES = {f"1/{number:016x}" for number in range(5)}
 LONG = 600.0
-"""Seconds that no test takes."""
+"""More seconds than any test takes."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def running(client: MlflowClient) -> list[str]:
 
 
 def test_each_name_has_one_owner(client: MlflowClient, start: Callable[..., LeaseSession]) -> None:
-    """Processes that start at the same moment, some of which want only some of the names."""
+    """Processes that start at the same time, some of which want only some of the names."""
     barrier = threading.Barrier(4)
 
     def lease(number: int) -> tuple[LeaseSession, set[str]]:
@@ -72,7 +72,7 @@ def test_each_name_has_one_owner(client: MlflowClient, start: Callable[..., Leas
     assert len(owners) == len(set(owners))
     for session, names in taken:
         assert session.others() == set(owners) - names
-    # What nobody has won can be leased now, and what was dropped as well.
+    # Names that no process won can be leased now, and so can released ones.
     (first, own), (second, _) = taken[:2]
     first.drop(own)
     assert second.take(own) == own
@@ -83,7 +83,7 @@ def test_each_name_has_one_owner(client: MlflowClient, start: Callable[..., Leas
 
 
 def test_some_of_many_names_may_be_leased_already(client: MlflowClient) -> None:
-    """A request is refused as a whole, so the others are written again."""
+    """Each request is rejected as a whole, so the other names are written again."""
     cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
     session_id = cells.start({}, 1)
     session = cells.sessions()[session_id]
@@ -99,7 +99,7 @@ def test_some_of_many_names_may_be_leased_already(client: MlflowClient) -> None:
 
 def test_a_dead_process_loses_its_leases(client: MlflowClient, start: Callable[..., LeaseSession]) -> None:
     cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
-    dead = cells.start({"host": "two"}, 1)  # Without a thread that shows heartbeats.
+    dead = cells.start({"host": "two"}, 1)  # Without the thread that updates the heartbeat.
     cells.write(cells.sessions()[dead], NAMES, dead)
     runs = [client.create_run(client.experiment, tags={LEASE: dead}).info.run_id for _ in range(2)]  # type: ignore
     one, other = start(), start()
@@ -132,11 +132,11 @@ def test_a_process_that_was_taken_for_dead_has_lost_its_leases(
     with closing_session(start(seconds=1)) as zombie, closing_session(start()) as other:
         assert zombie.take(NAMES) == NAMES
         time.sleep(0.7)
-        zombie.check()  # The thread has shown a heartbeat in the meantime.
+        zombie.check()  # The thread has updated the heartbeat in the meantime.
         cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
         cells.close(zombie.id)
         assert other.take(NAMES) == set()
-        time.sleep(1)  # It reads at least one heartbeat of its own.
+        time.sleep(1)  # It reads at least one of its own heartbeats.
         for write in (zombie.check, zombie.check_briefly, lambda: zombie.take(NAMES)):
             with pytest.raises(LeaseLost, match=r"has not reached the tracking server for 1 s"):
                 write()
@@ -188,7 +188,7 @@ def test_leftovers_do_not_disturb_a_process_on_another_machine(client: MlflowCli
 
 
 class Flaky:
-    """A client whose method `name` fails if `fails` says so for its arguments."""
+    """A client whose method `name` fails if `fails` returns True for its arguments."""
 
     def __init__(self, client: MlflowClient, name: str, fails: Callable[..., Exception | None]) -> None:
         self._client, self._name, self._fails = client, name, fails
@@ -211,7 +211,7 @@ def outage() -> Exception:
 
 
 def test_a_lease_that_was_lost_to_another_process_is_not_kept_by_an_outage(client: MlflowClient) -> None:
-    """The store fails when the cells in its own session are to be freed again."""
+    """The store fails when the process frees the cells in its own session again."""
     failures = [outage()]
 
     def fails(run_id: str, params: list[Param]) -> Exception | None:
@@ -230,7 +230,7 @@ def test_a_lease_that_was_lost_to_another_process_is_not_kept_by_an_outage(clien
             session._cells.sessions = read
             return {**read(), other: as_read}
 
-        session._cells.sessions = once  # As if the other one had not written yet.
+        session._cells.sessions = once  # As if the other process had not written yet.
         assert session.take(NAMES) == set()
         assert failures == []
         assert not any(map(session.has, NAMES))
@@ -241,7 +241,7 @@ def test_a_lease_that_was_lost_to_another_process_is_not_kept_by_an_outage(clien
 
 
 def test_two_large_sweeps_that_start_together_both_get_an_answer(client: MlflowClient) -> None:
-    """Before each request of one process, the other one writes a param of it."""
+    """Before each request of one process, the other one writes one of its params."""
     cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
     session_id = cells.start({}, LONG)
     session = cells.sessions()[session_id]
@@ -260,7 +260,7 @@ def test_two_large_sweeps_that_start_together_both_get_an_answer(client: MlflowC
 def test_a_closed_session_is_ended_later_if_its_process_is_alive(
     client: MlflowClient, start: Callable[..., LeaseSession]
 ) -> None:
-    """It had no heartbeat for a while, but has one again when its session is closed; nobody sleeps meanwhile."""
+    """Its heartbeat stops for a while, but resumes when its session is closed; no machine is suspended."""
     cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
     slow = cells.start({"host": "two"}, 4)
     cells.write(cells.sessions()[slow], NAMES, slow)
@@ -327,7 +327,7 @@ def test_a_session_that_was_deleted_by_hand(client: MlflowClient, start: Callabl
 
 
 def test_the_thread_ends_with_the_session(start: Callable[..., LeaseSession]) -> None:
-    """It ends also if `end` sets the event just after the thread has stopped waiting for it."""
+    """The thread ends even if `end` sets the event just after the thread has stopped waiting for it."""
     session = start()
 
     def late(seconds: float) -> bool:

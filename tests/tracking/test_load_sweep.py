@@ -19,7 +19,7 @@ CURVES = {"batch": [0.9, 0.5], "full": [0.8, 0.7, 0.6]}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A sweep of a batch run, a full-sample run and one that diverged; ids by name, and `uri`."""
+    """A sweep of a batch run, a full-sample run and a diverged one: ids by name, and `uri`."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     ids = {"uri": uri}
     with Tracker(uri, "question") as tracker:

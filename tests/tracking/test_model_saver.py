@@ -1,4 +1,4 @@
-"""A logged model takes the rows of its source and returns predictions, by MLflow's own calls."""
+"""A logged model, called by MLflow, takes the rows of its source and returns predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXPECTED = [3 + 5 + 100 * 1 + 1000 * 1, 4 + 15 + 100 * 3 + 1000 * 2]
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A model of n + 10 x + 100 days + 1000 for Ulm and 2000 for Bonn, West."""
+    """A model that computes n + 10 x + 100 days, plus 1000 for Ulm and 2000 for Bonn, West."""
     inputs = {name: keras.Input((1,), name=name, dtype="string" if name == "city" else "float32") for name in ROWS}
     names = keras.layers.StringLookup(vocabulary=["Ulm", "Bonn, West"])(inputs["city"])
     scaled = [

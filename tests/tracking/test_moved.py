@@ -1,4 +1,4 @@
-"""A store whose folder is moved, renamed or copied keeps its artifacts and its name; nothing is written elsewhere."""
+"""A store whose folder is moved, renamed or copied keeps its artifacts and name; nothing is written elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.tracking.tracker import Tracker
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without experiments, since MLflow takes long to make one."""
+    """A store without experiments, created once because MLflow takes long to create one."""
     folder = tmp_path_factory.mktemp("empty")
     with Tracker(uri(folder), "harness", folder / "outbox"):
         pass
@@ -99,7 +99,7 @@ def test_a_copied_folder_is_independent_of_its_original(old: Path, tmp_path: Pat
 
 def test_a_store_that_leaves_its_artifacts_keeps_their_addresses(old: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    (new / "mlartifacts" / "harness").mkdir(parents=True)  # Of another store.
+    (new / "mlartifacts" / "harness").mkdir(parents=True)  # Artifacts of another store.
     first = record(old, "one")
     (old / "mlflow.db").rename(new / "mlflow.db")
     assert RunReader(uri(new)).artifact(first, "some.txt") == "one"

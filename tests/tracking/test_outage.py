@@ -80,7 +80,7 @@ def test_records_made_during_an_outage_arrive_once(proxy: Proxy, client: MlflowC
             for run_id in runs:
                 tracker.log(run_id, {"loss": 1 / step}, step)
                 tracker.log_curve(run_id, "curve", range(step * 10, step * 10 + 10), np.full(10, 1 / step))
-            time.sleep(0.05)  # 2.5 seconds in all: the thread notices the outage.
+            time.sleep(0.05)  # After 2.5 seconds in total, the thread has noticed the outage.
         tracker.tag(runs[0], {"late": "yes"})
         tracker.log_text(runs[0], "text", "note.txt")
         tracker.log_dataset(runs[0], "houses", "/h.csv", "0" * 32, COLUMNS, {"training": 8, "holdout": 3})
@@ -99,7 +99,7 @@ def test_records_made_during_an_outage_arrive_once(proxy: Proxy, client: MlflowC
         assert len(history(client, run_id, "curve")) == 500
         info = client.get_run(run_id).info
         assert info.status == "FINISHED"
-        assert began <= info.end_time / 1000 <= ended  # Not when it arrived.
+        assert began <= info.end_time / 1000 <= ended  # The end of the run, not its delivery.
     times = [point.timestamp / 1000 for point in client.get_metric_history(runs[1], "loss")]
     assert began - 0.001 <= min(times) <= max(times) <= ended
     run = client.get_run(runs[0])
@@ -111,7 +111,7 @@ def test_records_made_during_an_outage_arrive_once(proxy: Proxy, client: MlflowC
 
 
 def test_records_delivered_twice_are_stored_once(proxy: Proxy, client: MlflowClient, tmp_path: Path) -> None:
-    """As after a kill between a delivery and its note."""
+    """As if the process had been killed after a delivery, but before noting it."""
     uri, folder = proxy.uri, tmp_path / "outbox"
     tracker = Tracker(uri, "again", folder)
     run_id = tracker.start_run("a", {"a": 1}, {})
@@ -266,7 +266,7 @@ def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_
 
 @pytest.mark.parametrize("use_tables", [True, False])
 def test_points_repeated_by_another_command_are_not_delivered_again(tmp_path: Path, use_tables: bool) -> None:
-    """Commands with other caches, or that name the store otherwise, do not see each other's outboxes."""
+    """Commands with different caches, or other names for the store, do not see each other's outboxes."""
     uri, link, folder = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/link.db", tmp_path / "outbox"
     with Tracker(uri, "twice") as tracker:
         run_id = tracker.start_run("a", {}, {})
@@ -288,8 +288,8 @@ def test_points_repeated_by_another_command_are_not_delivered_again(tmp_path: Pa
 
 @contextmanager
 def descriptors(number: int) -> Iterator[None]:
-    """Let this process open only so many more files in the block."""
-    handles = [os.open("/dev/null", os.O_RDONLY) for _ in range(number)]  # Those in between may be in use.
+    """Let this process open only this many more files in the block."""
+    handles = [os.open("/dev/null", os.O_RDONLY) for _ in range(number)]  # Descriptors in between may be in use.
     for handle in handles:
         os.close(handle)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -371,7 +371,7 @@ BAD_LINES = [b"no JSON\n", b"\xff\n", b"\n", b" \n", b'{"kind": "end"}\n', to_li
 
 
 def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_delivered(tmp_path: Path) -> None:
-    """A run that ends after them may lack something, so it does not count as finished."""
+    """A run that ends after damaged lines may lack records, so it does not count as finished."""
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
     with Tracker(uri, "bad") as tracker:
         whole, run_id = tracker.start_runs([("a", {}, {}), ("b", {}, {})])
@@ -442,7 +442,7 @@ def test_a_run_that_lacks_a_record_ends_as_killed_and_others_as_usual(
     found = [MlflowClient(uri).get_run(run_id) for run_id in (bad, good)]
     assert [run.info.status for run in found] == ["KILLED", "FINISHED"]
     assert found[0].data.metrics == {"before": 0.5, "after": 0.5}
-    Tracker(uri, "lacking", folder).close()  # The next one is well.
+    Tracker(uri, "lacking", folder).close()  # The next one succeeds.
 
 
 def test_passwords_are_recorded_nowhere(tmp_path: Path) -> None:

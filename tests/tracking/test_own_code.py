@@ -1,4 +1,4 @@
-"""A model with layers of the user's own is stored with their code, or refused in a sentence."""
+"""A model with the user's own layers is stored with their code, or rejected with a one-line message."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ print(model.predict(model.input_example)["y"].tolist())
 
 @pytest.fixture
 def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A package of the user's own, as if it were in the working folder."""
+    """A user's package, as if it were in the working folder."""
     folder = tmp_path / "work" / "own_package"
     folder.mkdir(parents=True)
     for name, text in {"__init__": "", "factors": FACTORS, "layers": LAYERS, "others": OTHERS, "unused": ""}.items():

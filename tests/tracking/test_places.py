@@ -1,4 +1,4 @@
-"""Stores in folders of any name, and addresses that name no file."""
+"""Stores in folders with any name, and addresses that do not name a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.tracking.tracker import Tracker
 from harness.tracking.uri import file_path, mlflow_uri, sqlite_path, tracking_uri
 from tests.servers import running_ui
 
-# As the command does, which another test may run after something was computed here.
+# The command sets this too, but another test may run the command after something has been computed here.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 
 NAMES = ["a?b", "a%41b", "50%", "%2e%2e%2fx", "a#b", "c d", "größe", 'it\'s "b"', "[a]*{b}", "/:x,;&@=$", "a%3Fb\\n"]

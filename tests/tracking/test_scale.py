@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def value(metric: str, sweep: int, chunk: int, rate: int, epoch: int) -> float:
-    """A number for each place: full-sample runs are `1 + rate` after the last epoch, batch runs less by their chunk."""
+    """A loss for each run and epoch: `1 + rate` after a full-sample run's last epoch, and less for batch runs."""
     if metric == "updates":
         return epoch * 10.0**chunk
     if metric in ("rows", "time/train_s"):
@@ -32,7 +32,7 @@ def value(metric: str, sweep: int, chunk: int, rate: int, epoch: int) -> float:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
-    """The store's address and the ids of its sweeps, oldest first; written past MLflow, which would take minutes."""
+    """The store's address and the ids of its sweeps, oldest first; written without MLflow, which would take minutes."""
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder}/mlflow.db"
     with Tracker(uri, "harness") as tracker:
@@ -90,7 +90,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
             "INSERT INTO latest_metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?,?,?,?,?,?)", last
         )
     with Tracker(uri, "harness"):
-        pass  # It leaves the store in order, as each sweep does.
+        pass  # It optimizes the store, as each sweep does.
     return uri, ids
 
 
@@ -100,7 +100,7 @@ def test_compare_shows_a_sweep_of_a_hundred_runs(store: tuple[str, list[str]]) -
         [COMMAND, "compare", "--uri", uri, "--json", ids[50]], capture_output=True, text=True, check=True
     )
     found = json.loads(answer.stdout)
-    # Its own runs, and those of the sweep before that belong to both.
+    # Its own runs, and those that it shares with the previous sweep.
     assert len(found["runs"]) == RUNS + RUNS // 10
     own = [run for run in found["runs"] if run["run_id"].startswith(f"{'f' * 16}{50:08x}")]
     assert len(own) == RUNS
@@ -115,7 +115,7 @@ def test_compare_shows_a_sweep_of_a_hundred_runs(store: tuple[str, list[str]]) -
 def test_a_sweeps_curves_are_whole(store: tuple[str, list[str]]) -> None:
     uri, ids = store
     sweep = harness.load_sweep(ids[0], uri)
-    assert len(sweep.runs) == RUNS + RUNS // 10  # The last sweep's, here.
+    assert len(sweep.runs) == RUNS + RUNS // 10  # The first sweep shares runs with the last one.
     curves = sweep.curves[sweep.curves["metric"] == "val/loss"]
     assert len(curves) == len(sweep.runs) * EPOCHS
     point = curves[(curves["run_id"] == f"{'f' * 16}{0:08x}{7:08x}") & (curves["step"] == 3)].iloc[0]

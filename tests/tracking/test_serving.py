@@ -1,4 +1,4 @@
-"""A logged model is loaded and served by a Python that has the packages of this one, but not harness."""
+"""A logged model is loaded and served by a Python with this environment's packages, but without the harness."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_python_without_harness_loads_and_serves_a_model(tmp_path: Path) -> No
     ModelSaver().save(tmp_path / "model", raw)
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     packages = next((tmp_path / "bare" / "lib").glob("python*/site-packages"))
-    # Only the folder itself: a path file in it, by which harness may be installed, is not read from there.
+    # Only the folder itself is on the path: a `.pth` file in it, which may install the harness, is not read.
     (packages / "packages.pth").write_text(sysconfig.get_path("purelib"))
     python, environment = tmp_path / "bare/bin/python", {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("PYTHONPATH", None)

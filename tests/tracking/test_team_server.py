@@ -1,4 +1,4 @@
-"""A team's server as docs/team-server.md sets it up: PostgreSQL, artifacts on S3 or in a folder, passwords, TLS."""
+"""A team's server set up as in docs/team-server.md: PostgreSQL, artifacts on S3 or in a folder, passwords, TLS."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Team(NamedTuple):
 
 
 def documented(pattern: str) -> list[str]:
-    """Return the lines of the page's code that match."""
+    """Return the matching lines of the page's code."""
     return [line for line in DOCS.splitlines() if re.match(pattern, line)]
 
 
 def _with(command: str, names: Mapping[str, str]) -> list[str]:
-    """Return the words of a documented command that runs Python here."""
+    """Return the words of a documented Python command, with this Python."""
     for name, value in names.items():
         command = command.replace(name, value)
     return [sys.executable, *shlex.split(command)[1:]]
@@ -150,7 +150,7 @@ def test_passwords_tls_and_s3(team: Team, warm: Warm, tmp_path: Path, monkeypatc
     code, line = train(warm, tmp_path, admin | {"MLFLOW_TRACKING_SERVER_CERT_PATH": None})
     assert code == 2
     assert line.startswith(f"{opening}(the server's certificate is not trusted; set MLFLOW_TRACKING_SERVER_CERT_PATH")
-    # Only what the user wrote has a password.
+    # Only files that the user has written contain a password.
     written = [path for path in [*tmp_path.rglob("*"), team.folder / "server.log"] if path.is_file()]
     assert not [path for path in written if any(word.encode() in path.read_bytes() for word in (ADMIN, READER))]
     runs = MlflowClient(team.uri).search_runs([experiment.experiment_id])

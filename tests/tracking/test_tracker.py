@@ -1,4 +1,4 @@
-"""The writer against a real store in a file, read back with MLflow's own client."""
+"""The write side with a real store in a file, read back with MLflow's own client."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uri(folder: Path) -> str:
-    """One store for all tests, since it takes a second to make; each test has an experiment of its own."""
+    """One store for all tests, since creating it takes a second; each test has its own experiment."""
     uri = f"sqlite:///{folder}/mlflow.db"
-    Tracker(uri, "first").close()  # Whichever test runs first, MLflow's client would otherwise make the store.
+    Tracker(uri, "first").close()  # Otherwise, MLflow's client would create the store in whichever test runs first.
     return uri
 
 
@@ -63,7 +63,7 @@ def tracker(uri: str, question: str) -> Iterator[Tracker]:
 
 @pytest.fixture
 def plain_tracker(uri: str, question: str) -> Iterator[Tracker]:
-    """A tracker that uses MLflow's client only, as for a server."""
+    """A tracker that uses only MLflow's client, as for a server."""
     with Tracker(uri, question, use_tables=False) as tracker:
         yield tracker
 
@@ -166,7 +166,7 @@ def test_curves_of_any_length_arrive_whole_and_in_order(
 def test_many_small_records_are_sent_together(
     plain_tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records of two seconds are sent in one request per run."""
+    """The records of two seconds are sent in one request per run."""
     runs = [plain_tracker.start_run(name, {"a": 1}, {}) for name in "ab"]
     requests: list[str] = []
     log_batch = plain_tracker._client.log_batch
@@ -309,7 +309,7 @@ def test_an_unknown_run_cannot_be_resumed(tracker: Tracker, uri: str) -> None:
 
 
 def test_records_are_written_without_being_asked_for(tracker: Tracker, client: MlflowClient) -> None:
-    """A person looks at the UI while the sweep runs."""
+    """A user looks at the UI while the sweep runs."""
     run_id = tracker.start_run("a", {}, {})
     tracker.log(run_id, {"loss": 1.0}, 1)
     deadline = time.monotonic() + 10
@@ -337,7 +337,7 @@ def test_an_error_in_the_background_is_raised_when_asked(
     tracker.end_run(run_id, "FINISHED")
     with pytest.raises(RecordRejected, match="no_such_run"):
         getattr(tracker, ask)()
-    run = client.get_run(run_id)  # What could be written is.
+    run = client.get_run(run_id)  # Everything that could be written is there.
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 2.0})
     if ask == "flush":
         with pytest.raises(RecordRejected, match="no_such_run"):

@@ -1,4 +1,4 @@
-"""Trains on one, two and three parts of the CPU; run by `test_devices.py`, as TensorFlow divides it only once."""
+"""Trains on one, two and three parts of the CPU; `test_devices.py` runs it, since TensorFlow divides the CPU once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def made(folder: Path) -> Table:
 
 
 def trained(table: Table, others: Sequence[str], resumed_on: Sequence[str] | None = None) -> list[History]:
-    """Return what becomes of the lanes; with `resumed_on`, these devices take over in the second epoch."""
+    """Return the results of the lanes; with `resumed_on`, these devices take over in the second epoch."""
     found = [History() for _ in LANES]
 
     def scan(devices: Sequence[str]):
@@ -61,7 +61,7 @@ def trained(table: Table, others: Sequence[str], resumed_on: Sequence[str] | Non
 
 
 def main() -> None:
-    """Compare all ways; raises `AssertionError` if one differs."""
+    """Compare all variants; raises `AssertionError` if one differs."""
     assert choose_device(RUNTIME)[0] == "/CPU:0"
     others = other_devices(RUNTIME)
     assert others == ("/CPU:1", "/CPU:2")

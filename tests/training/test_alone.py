@@ -1,4 +1,4 @@
-"""What an update is timed on: whole chunks or slices, however large their rows are."""
+"""Updates are timed on whole chunks or slices, however large their rows are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes, several targets and weights: a plain loop with Keras's own losses gives the same updates."""
+"""With classes, several targets and weights, updates equal those of a plain loop with Keras's own losses."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], LossPlan, Any]] = {
     ],
 )
 def test_equals_a_plain_loop(source, case: str) -> None:
-    """Chunks of a slice, longer ones and the full sample."""
+    """Chunks of one slice, longer ones, and the full sample."""
     target, settings, plan, loss = CASES[case]
     table = source(target, **settings)
     plan = replace(plan, class_weights=tuple(class_weights(table, settings.get("class_weight"))))

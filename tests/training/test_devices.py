@@ -1,4 +1,4 @@
-"""Lanes that are divided among devices have the results of one device, also when resumed on others."""
+"""Lanes that are divided among devices have the results of one device, even when resumed on other devices."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_devices_are_different_numbers(numbers: list) -> None:
 
 
 class Loop(NamedTuple):
-    """Stands for a tile's loop."""
+    """Stands in for a tile's loop."""
 
     updates: int
 
 
 class Part:
-    """Stands for a tile."""
+    """Stands in for a tile."""
 
     def __init__(self, updates: int) -> None:
         self.loop, self.device = Loop(updates), ""
@@ -61,7 +61,7 @@ def test_a_gpu_takes_one_call_at_a_time() -> None:
 
 
 class Gone:
-    """Stands for a tensor whose device has failed."""
+    """Stands in for a tensor whose device has failed."""
 
     def __init__(self, tensor: tf.Tensor) -> None:
         self.shape: Any = tensor.shape
@@ -84,7 +84,7 @@ def lose(tile: Any) -> None:
 def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoint(
     make_table: Callable[..., Table], epochs: int
 ) -> None:
-    """It goes before the results of the first epoch are read, or before the checkpoint after them is written."""
+    """The device fails before the results of the first epoch are read, or before the next checkpoint is written."""
     table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n5,9\n")
 
     def made() -> Scan:
@@ -95,7 +95,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
         note(known, event)
     scan, state = made(), {}
     after_an_epoch = (event for event in scan.run() if note(found, event) or event == Progress(scan.rows, 1))
-    for number, _ in enumerate(after_an_epoch):  # Before and after its results.
+    for number, _ in enumerate(after_an_epoch):  # Before and after the epoch's results.
         if number == epochs:
             lose(scan._arranged.tiles[0])
         if number == 1:
@@ -108,7 +108,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
     assert "the device is gone" in str(found[0].error)
     assert len(found[0].epochs) == epochs
     assert found[1].numbers == known[1].numbers
-    assert (resumed[0].error is not None, resumed[0].epochs) == (epochs == 1, [])  # Otherwise it was said before.
+    assert (resumed[0].error is not None, resumed[0].epochs) == (epochs == 1, [])  # Otherwise, it was reported earlier.
     assert [end.loss for end in resumed[1].epochs] == [end.loss for end in known[1].epochs[1:]]
     assert resumed[1].weights[2][0].tolist() == known[1].weights[2][0].tolist()
 

@@ -1,4 +1,4 @@
-"""Measurements inside the first epochs."""
+"""Evaluations within the first epochs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.helpers import History, lane, make_scan, note, recipe
 @pytest.mark.parametrize(
     ("epochs", "updates", "holdout_rows", "found"),
     [
-        (20, 173, 4300, [1, 2, 5, 10, 20, 50, 100]),  # Through the first epoch.
+        (20, 173, 4300, [1, 2, 5, 10, 20, 50, 100]),  # Until the end of the first epoch.
         (5, 173, 4300, [1, 2, 5]),  # More would take too long.
         (3, 1, 4300, []),  # Every update ends an epoch.
-        (20, 4, 4300, [1, 2, 5, 10]),  # The fourth, eighth and twentieth do.
+        (20, 4, 4300, [1, 2, 5, 10]),  # Every fourth update ends an epoch.
         (5, 100, 0, []),
         (1, 10**6, 1, [digit * 10**power for power in range(6) for digit in (1, 2, 5)]),
     ],
@@ -53,7 +53,7 @@ def _histories(scan) -> tuple[list[History], dict[tuple[int, int], dict[str, flo
 def test_measuring_changes_nothing_and_does_not_depend_on_blocks(
     make_table: Callable[..., Table], build: Callable, gram: bool
 ) -> None:
-    """Chunks within and across slices and blocks; the third lane's updates are all at ends of epochs."""
+    """Chunks within and across slices and blocks; each update of the third lane ends an epoch."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(3000, 2)), columns=["a", "y"])
     table = make_table(frame.to_csv(index=False), holdout=0.2)

@@ -24,7 +24,7 @@ ROWS = 5
 
 
 def make_table(features: Sequence[str], logs: Sequence[str] = (), std: float = 2.5) -> Table:
-    """A table without rows; columns in `logs` have the statistics of their logarithms."""
+    """A table without rows; for columns in `logs`, the statistics are those of their logarithms."""
     columns = tuple(
         Column(name, name in logs, ROWS, mean=1.5 + index, std=std * (1 + index), min=0, max=9)
         for index, name in enumerate([*features, "target"])

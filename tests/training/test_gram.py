@@ -1,4 +1,4 @@
-"""Training from Gram matrices: when it is used, that it agrees with training on rows, how often rows are read."""
+"""Training from Gram matrices: when it is used, its agreement with training on rows, and how often rows are read."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_joined_blocks_respect_the_limit(folder):
         return sum(isinstance(event, Progress) and event.rows < data.train_rows for event in scan.run())
 
     assert spans(FeedLimits()) == 0
-    # A matrix of 4 columns takes 128 bytes, those of a block 25.6 kB.
+    # A matrix of 4 columns takes 128 bytes, and the matrices of a block take 25.6 kB.
     assert spans(FeedLimits(span_bytes=60_000)) == 3
 
 
@@ -199,7 +199,7 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
     found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, scaler)
-    assert passes == [1]  # The only block is kept.
+    assert passes == [1]  # Its only block is kept.
     for stops, expected in (((2,), [1, 2]), ((1,), [1])):
         passes.clear()
         again = train([lane(1000), lane(10, stops=stops)], data, scaler, block_rows=50_000)
@@ -219,7 +219,7 @@ def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     alone = train([lane(1000)], data, scaler)[0]
     monkeypatch.setattr("harness.training.gram.take_rows", fail)
     found = train([lane(200), lane(1000)], data, scaler)
-    assert found[0].error == "RuntimeError: no memory for the Gram matrices of chunks of 200 rows: no room"
+    assert found[0].error == "RuntimeError: not enough memory for the Gram matrices of chunks of 200 rows: no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
 

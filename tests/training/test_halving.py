@@ -1,4 +1,4 @@
-"""Which lanes halving ends, and that this does not depend on which trials are trained here."""
+"""Which lanes halving ends; this does not depend on which trials are trained here."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_known_of_others_counts_as_if_they_trained_here() -> None:
         if trial not in here
     }
     assert ended(Halving(plan(here, known)), here, VALUES) == {t: e for t, e in whole.items() if t in here}
-    # One that another sweep has trained to the end is weighed, but does not come back once it has lost.
+    # A trial that another sweep has trained to completion is compared, but is out once it has lost.
     known[1] = [*VALUES[1]]
     assert ended(Halving(plan(here, known)), here, VALUES) == {t: e for t, e in whole.items() if t in here}
 

@@ -1,4 +1,4 @@
-"""Models are trained on images as a plain Keras loop would, and results depend on nothing else."""
+"""Models are trained on images as in a plain Keras loop, and results depend on nothing else."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_the_strategy_follows_from_operations_and_device() -> None:
 
 def test_slices_follow_from_the_bytes_of_inputs_and_activations() -> None:
     trace = stack(small_cnn).trace
-    # Of the convolution, of pooling, of the output, and the gradient of the first.
+    # Activations of the convolution, of pooling and of the output, and the gradient of the first.
     convolution, others = 4 * 6 * 6 * 4, 4 * 3 * 3 * 4 + 4
     assert (trace.kept_bytes, trace.activation_bytes) == (convolution + others, 2 * convolution + others)
     empty = replace(trace, kept_bytes=0, largest_bytes=0, input_bytes=0)
@@ -173,7 +173,7 @@ def test_a_block_has_a_slice_of_however_large_images(table: Table, monkeypatch: 
 
 
 def test_batch_normalization_is_computed_over_whole_chunks_or_refused(table: Table, short_slices: None) -> None:
-    """A chunk may be longer than a slice, but not longer than any row's."""
+    """A chunk may be longer than a slice, but not longer than a slice of ordinary rows."""
     (found,) = trained([lane(200, recipe_=recipe(with_batch_norm), stops=(1,))], table)
     x, y = scaled(table, Scaling.standard)
     keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""The holdout's metrics equal those of numpy and scikit-learn."""
+"""The holdout's metrics equal those of NumPy and scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that compute in 16 bits: results close to float32's, and loss scaling that belongs to each lane alone."""
+"""With layers in 16 bits, results are close to float32's, and each lane has its own loss scaling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.training.events import Progress
 from harness.training.lanes import Recipe, Stack
 from tests.helpers import History, lane, make_scan, noisy_table, note, recipe, train
 
-# The command sets this, and only before anything computes: here another test may have been first.
+# The command sets this before anything is computed, but here, another test may have run first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
@@ -61,7 +61,7 @@ def scaler(table: Table) -> Scaler:
 
 
 def scales(state: dict[str, np.ndarray]) -> list[float]:
-    """Return the lanes' scales in a checkpoint: of the tensors that can be one, the only one that has such values."""
+    """Return the lanes' scales in a checkpoint: the values of the only tensor of this shape that can be scales."""
     (found,) = (
         value
         for name, value in state.items()
@@ -71,7 +71,7 @@ def scales(state: dict[str, np.ndarray]) -> list[float]:
 
 
 def test_lanes_skip_updates_as_if_alone_also_when_resumed(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_scaling, "INITIAL", 2.0**20)  # Gradients overflow until it has fallen.
+    monkeypatch.setattr(loss_scaling, "INITIAL", 2.0**20)  # Gradients overflow until the scale is small enough.
     kind = of("mixed_float16", ends_in_16_bits)
     lanes = [lane(20, rate, (2,), seed, kind) for rate, seed in ((0.01, 0), (0.1, 3), (1.0, 4))]
     scan, found, state = make_scan(lanes, table, scaler(table), tile=4), [History() for _ in lanes], {}

@@ -1,4 +1,4 @@
-"""Models are measured before they are built, and refused if they cannot fit into memory."""
+"""The size of models is computed before they are built, and those that do not fit into memory are rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers import lane, make_scan, recipe
 
 
 class Lazy(keras.Model):
-    """A model that is built when it is called."""
+    """A model that is built when it is first called."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_a_scan_measures_its_models(make_table) -> None:
         ([2 * 10**9], "model.units must be from 1 to 1000000, not 2000000000."),
         ([4, 0], "model.units must be positive, not 0."),
         ([1.5], "model.units must be a whole number, not 1.5."),
-        ([1] * 101, "model.units: 101 hidden layers are more than 100."),
+        ([1] * 101, "model.units has 101 layers; at most 100 are allowed."),
     ],
 )
 def test_the_layers_of_an_mlp_are_limited(units: list, sentence: str) -> None:

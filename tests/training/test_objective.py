@@ -1,4 +1,4 @@
-"""Every loss has an objective that agrees with the facts other rooms use."""
+"""Every loss has an objective that agrees with what other packages assume about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each optimizer, stacked in a compiled loop, equals Keras's own on a single model."""
+"""Each optimizer, stacked in a compiled loop, gives the same updates as Keras's own on a single model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that run out of memory are repeated with less at once; nothing is lost."""
+"""Calls that run out of memory are repeated with less work at a time, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW = LANES[:10]  # Two tiles.
 
 
 class Memory:
-    """Of a device. Compiled calls whose first argument is a `kind` fail beyond a number of lanes, or a few times."""
+    """Of a device. Compiled calls whose first argument is a `kind` fail if there are too many lanes, or a few times."""
 
     def __init__(self) -> None:
         self.lanes, self.kind, self.failures = 1000, "", 0
@@ -60,13 +60,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 @pytest.fixture(scope="module")
 def known(table: Table) -> list[History]:
-    """What becomes of the lanes if there is memory for tiles of 8."""
+    """The results of the lanes if there is memory for tiles of 8."""
     return collected(made(table, lanes=LANES).run())[0]
 
 
 @pytest.fixture(scope="module")
 def small(table: Table) -> list[History]:
-    """What becomes of a few lanes in tiles of 2."""
+    """The results of a few lanes in tiles of 2."""
     return collected(made(table, tile=2).run())[0]
 
 
@@ -122,7 +122,7 @@ def test_tiles_that_no_longer_fit_continue_in_smaller_ones_and_resume_as_such(
         assert each.epochs[1].loss == pytest.approx(known[index].epochs[1].loss, rel=1e-5)
         np.testing.assert_allclose(each.weights[2][0], known[index].weights[2][0], rtol=1e-4, atol=1e-6)
 
-    device.lanes = 1000  # The tiles are those of the checkpoint all the same.
+    device.lanes = 1000  # The tiles are still those of the checkpoint.
     resumed = made(table, lanes=LANES)
     resumed.restore(states[-2])
     again, sentences = collected(resumed.run())

@@ -1,4 +1,4 @@
-"""Lanes that move into other tiles do not notice, also when a scan is resumed; compiled loops serve later scans."""
+"""Moving lanes to other tiles does not affect them, even in resumed scans; later scans reuse compiled loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.training.lane import Lane
 from tests.helpers import History, make_scan, noisy_table, note, recipe, train
 
 LEAVING = dict.fromkeys([0, 1, 2, 3, 8, 9, 10, 11], 1) | {4: 2, 12: 2}
-"""Lanes and the epochs after which they end; all 18 begin in tiles of eight."""
+"""The epoch after which each lane ends; all 18 lanes start in tiles of eight."""
 
 
 class Leaving:
@@ -85,7 +85,7 @@ def test_survivors_move_together_and_equal_their_runs_alone(table: Table, monkey
             assert found.numbers[0] == [end for end in all_of_it.numbers[0] if end[0] >= epoch]
             assert found.weights.keys() == {last for last in all_of_it.weights if last >= epoch}
             assert found.numbers[2] == {last: all_of_it.numbers[2][last] for last in found.weights}
-    # All of these scans have used the first one's compiled loops.
+    # All of these scans have reused the first one's compiled loops.
     assert (len(functions), sum(function.experimental_get_tracing_count() for function in functions)) == before
     twice = dict(ends[0]) | {"tile/2/positions": np.array([[4, 1]])}
     with pytest.raises(ValueError, match="twice"):

@@ -1,4 +1,4 @@
-"""Columns whose variation float32 would lose give the numbers of a float64 least-squares fit."""
+"""Columns whose variation float32 would lose give the results of a float64 least-squares fit."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_best_line_is_that_of_float64(fit, case: str, gram: bool) -> None:
 
 
 def test_the_slopes_of_the_lesson(fit) -> None:
-    """The numbers as anyone would expect them."""
+    """The results are those of ordinary data."""
     assert fit(*CASES["a large feature"]).metrics["val/r2"] > 0.99
     assert fit(*CASES["a large target"]).trained_slope == pytest.approx(3, rel=1e-5)
     assert fit(*CASES["Unix seconds"]).trained_slope == pytest.approx(2, rel=1e-3)
@@ -127,7 +127,7 @@ def test_offsets_and_other_settings(fit, options: dict) -> None:
     if "missing" in options:
         x = np.where(np.arange(ROWS) % 10 == 3, np.nan, x)
     found = fit(x, y, **options)
-    # A column with gaps is scaled by the deviation of its known values, so that a step does not solve the problem.
+    # A column with gaps is scaled by the deviation of its known values, so a single step does not solve the problem.
     assert found.trained_slope == pytest.approx(found.slope, rel=1e-3 if "missing" in options else 2e-5)
     assert found.metrics["val/r2"] > 0.85
 
@@ -144,7 +144,7 @@ def test_offsets_and_other_settings(fit, options: dict) -> None:
 def test_the_exported_model_keeps_the_digits(
     fit, tmp_path: Path, x: np.ndarray, y: np.ndarray, logs: list[str]
 ) -> None:
-    """It takes and returns raw columns, called directly or as MLflow does it, also after saving and loading."""
+    """It takes and returns raw columns, called directly or by MLflow, before and after saving and loading."""
     found = fit(x, y, log_columns=logs)
     expected = np.exp(found.expected) if logs else found.expected
     model = found.model()
@@ -214,7 +214,7 @@ def test_values_close_together_are_stored_as_differences(make_table, values: np.
 
 @pytest.mark.parametrize("holdout", [0.2, 0.5, 0.9])
 def test_the_offset_depends_on_the_first_rows_only(make_table, holdout: float) -> None:
-    """Not on the part whose first page is full first, nor on how the source is read."""
+    """It depends neither on which part's first page fills up first, nor on how the source is read."""
     values = 1e8 + np.random.default_rng(1).normal(size=150_000)
     tables = [table_of(make_table, values, holdout=holdout, block_bytes=size) for size in (1 << 17, 8 << 20)]
     assert tables[0].columns[0].offset == np.float32((values[:65_536].min() + values[:65_536].max()) / 2)
@@ -231,7 +231,7 @@ def test_a_column_that_varies_only_after_the_first_page(make_table) -> None:
 
 
 def test_a_column_that_still_loses_digits_is_named(make_table) -> None:
-    """Its first page gives no reason for an offset."""
+    """The column's first page does not call for an offset."""
     values = np.concatenate([np.full(65_536, 1e6), 1e6 + np.arange(65_536) % 2 / 32])
     table = table_of(make_table, values)
     assert table.columns[0].offset == 0
@@ -254,7 +254,7 @@ def test_what_no_scaling_costs(make_table) -> None:
 
 
 def test_dates_categories_and_labels(write, tmp_path: Path) -> None:
-    """Moments of one day, kinds that are large numbers, and labels."""
+    """Times of one day, categories that are large numbers, and labels."""
     times = pd.Timestamp("2024-05-01") + pd.to_timedelta(np.arange(1000), unit="s")
     frame = pd.DataFrame({"when": times, "kind": 100_000_001 + np.arange(1000) % 3, "label": np.arange(1000) % 2})
     path = write(frame.to_csv(index=False))

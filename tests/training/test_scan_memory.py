@@ -1,4 +1,4 @@
-"""A scan that does not fit is cut down before it starts."""
+"""A scan that does not fit into memory is reduced before it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ XLA = Strategy("xla", False, 1024)
 
 
 def load(*, is_fixed: bool = False, devices: int = 1) -> Load:
-    """16 lanes of 10 bytes in two tiles, whose calls take 8 times 100 bytes, beside 40 bytes of blocks."""
+    """16 lanes of 10 bytes in two tiles, whose calls take 8 times 100 bytes, and 40 bytes of blocks."""
     cohort = Cohort([*range(16)], 8, XLA, UpdateMemory(0, 0), [], 100, CallMemory(10, 0, 1, 0), is_fixed)
     return Load([cohort], 40, 2, devices)
 

@@ -1,4 +1,4 @@
-"""A lane that a stopper ends has the results of a shorter run; its companions do not notice."""
+"""A lane ended by a stopper has the results of a shorter run, and other lanes are not affected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 def lanes(first: tuple[int, ...]) -> list[Lane]:
-    """Two tiles: the lanes 0 and 1 share one, lane 2 has its own."""
+    """Two tiles: lanes 0 and 1 share one, and lane 2 has its own."""
     return [lane(100, stops=first), lane(100, rate=0.1, stops=(4,)), lane(100, stops=(4,), recipe_=recipe(mlp))]
 
 
@@ -96,7 +96,7 @@ def test_a_resumed_scan_knows_who_has_left(table: Table) -> None:
         if isinstance(event, Progress):
             states.append(scan.state())
             heard.append([len(history.epochs) for history in whole])
-    # In the first epoch, after the second, where the lane has left, and in the third.
+    # In the first epoch, after the second, when the lane has ended, and in the third.
     for place in (0, heard.index([2, 2, 2]), heard.index([2, 2, 2]) + 1):
         again, found = make()
         again.restore(states[place])
@@ -139,7 +139,7 @@ def test_patience_counts_epochs_without_improvement(rule: PatienceRule, values: 
 
 @pytest.mark.slow
 def test_kept_weights_are_measured_on_the_test_and_class_by_class(tmp_path: Path) -> None:
-    """Of an earlier epoch, or of a lane that has stopped improving, they are measured as if it had been planned."""
+    """Weights of an earlier epoch, or of a lane that was stopped, have the metrics of a run with that many epochs."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(600, 2)), columns=["a", "b"])
     frame["y"] = (frame["a"] - 2 * frame["b"] + rng.normal(size=600) > 0).astype(int)
@@ -169,7 +169,7 @@ def test_kept_weights_are_measured_on_the_test_and_class_by_class(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_lane_keeps_the_weights_of_its_best_epoch(table: Table) -> None:
-    """A learning rate at which the loss rises again; saved and restored on the way."""
+    """At this learning rate, the loss rises again; the state is saved and restored on the way."""
     rate, rule = 0.9, PatienceRule("val/loss", 2)
 
     def make(stops: tuple[int, ...] = (9,), restore: str | None = "val/loss", **options: object) -> tuple:

@@ -10,7 +10,7 @@ import pytest
 from harness.models import cnn, linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.lanes import Stack
-from harness.training.tile_length import tile_length
+from harness.training.tile_length import candidates, longest_tile, tile_length
 from harness.training.update_memory import UpdateMemory
 from tests.helpers import recipe
 
@@ -20,8 +20,8 @@ IMAGES = Encoding((0,), (8, 8, 1), (0.0,), (255.0,))
 
 def length(build: Callable[..., Any], encoding: Encoding, device: str, lanes: int, device_bytes: int = 0) -> int:
     stack = Stack(recipe(build), encoding, device)
-    memory = UpdateMemory.of(stack, targets=1)
-    return tile_length(stack, memory, device=device, device_bytes=device_bytes, lanes=lanes, step_rows=1024)
+    longest = longest_tile(stack, UpdateMemory.of(stack, targets=1), device_bytes, step_rows=1024)
+    return tile_length(stack, device=device, longest=longest, lanes=lanes)
 
 
 @pytest.mark.parametrize(("build", "encoding", "expected"), [(linear, ROWS, 8), (mlp, ROWS, 1), (cnn, IMAGES, 1)])
@@ -46,3 +46,16 @@ def test_on_a_gpu_memory_limits_it() -> None:
     assert length(mlp, ROWS, "/GPU:0", 64, int(2 * 20.5 * lane_bytes)) == 16  # 20 lanes fit: four calls of 16.
     assert length(mlp, ROWS, "/GPU:0", 64, int(2 * 5.5 * lane_bytes)) == 5
     assert length(mlp, ROWS, "/GPU:0", 64, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("lanes", "longest", "expected"),
+    [
+        (1, 1024, [1]),
+        (6, 1024, [1, 2, 3, 6]),
+        (64, 8, [1, 2, 4, 8]),
+        (1000, 300, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]),
+    ],
+)
+def test_candidates_spread_lanes_evenly(lanes: int, longest: int, expected: list[int]) -> None:
+    assert candidates(lanes, longest) == expected

@@ -1,4 +1,4 @@
-"""Invariants of every scan: results depend neither on companions nor on block size."""
+"""Invariants of every scan: results depend neither on other lanes nor on block size."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_results_do_not_depend_on_block_size(table, build, gram, chunks):
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(mlp, False)])
 def test_results_do_not_depend_on_companions(table, build, gram):
-    """Some companions need rows; `mine` uses Gram matrices if `gram` is set."""
+    """Some of the other lanes need rows; `mine` uses Gram matrices if `gram` is set."""
     data = table()
     mine = lane(100, recipe_=recipe(build), rate=0.02)
     alone = train([mine], data, scaler(data), gram=gram)[0]
@@ -118,7 +118,7 @@ def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
 def test_a_scan_resumes_bit_identically_from_any_state(table, build, gram):
-    """Also with another block size; one lane diverges, another stops early."""
+    """This also holds with another block size; one lane diverges, and another stops early."""
     limits = FeedLimits(span_blocks=1)
     data = table()
     momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
@@ -298,7 +298,7 @@ def test_dropout_follows_the_seed(table):
 
 
 class Wrapper(keras.layers.Layer):
-    """Holds its layers where only Keras looks."""
+    """Keeps its layers where only Keras finds them."""
 
     def __init__(self) -> None:
         super().__init__()

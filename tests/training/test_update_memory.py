@@ -1,4 +1,4 @@
-"""The memory of an update counts activations, weights and the optimizer's state; what cannot fit is refused."""
+"""The memory of an update includes activations, weights and optimizer state; updates that cannot fit are rejected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ADAM = {"name": "adam"}
 
 def test_an_update_of_rows_counts_values_activations_and_state() -> None:
     memory = UpdateMemory.of(Stack(recipe(mlp), Encoding((0, 0, 0))), targets=1)
-    # Three features and a target; two hidden layers and an output; the gradient of the largest of these.
+    # Three features and a target; two hidden layers and an output; the gradient of the largest of these layers.
     assert memory.row_bytes == 4 * ((3 + 1) + (64 + 64 + 1) + 64)
     weights = (3 + 1) * 64 + (64 + 1) * 64 + (64 + 1)
     # Weights, gradients and Adam's two moments; its step, an int64, and its learning rate.

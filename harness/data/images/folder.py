@@ -68,7 +68,7 @@ class ImageFolder(ImageSet):
         if parts := _parts(names):
             train, *others = parts
             second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
-            found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split and not classes"
+            found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split, not classes"
             raise ConfigError(f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
         require(bool(self._found.paths or names), f"data.path: {self.address} has no images.")
         what = "no folders of classes" if not names else f"only one class, {names[0]}"

@@ -28,7 +28,7 @@ from harness.runtime.state_files import StateError, may_pass
 
 NEEDED = "is needed to resume a sweep"
 
-REMEDY = "remove it, and it will be rebuilt when needed"
+REMEDY = "remove the table (it is rebuilt when needed)"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles, reason
+from harness.sweep.tasks.order import REFUSED
 
 MOST_FAILURES = 3
 """Number of workers that may fail before the task's runs fail."""
@@ -21,6 +22,7 @@ class Attempts:
 
     Attributes:
         failures: Number of workers that have failed.
+        refusal: Why a worker has refused to train the task; empty if none has.
     """
 
     def __init__(self, files: TaskFiles) -> None:
@@ -29,7 +31,7 @@ class Attempts:
         self.failures = self._stops = self._seen = self._at_start = 0
         self._furthest = (0, 0, 0)
         self._was_stopped = False
-        self._why = ""
+        self._why = self.refusal = ""
 
     def started(self) -> None:
         """Note that another worker has been submitted."""
@@ -61,6 +63,7 @@ class Attempts:
             return ""
         prefix = f"task {self._files.number}: "
         self._why = prefix + reason(new[-1], job.log).removeprefix(prefix)
+        self.refusal = self._why if REFUSED in new else self.refusal
         return f"{self._why}; {self._verdict or 'starting it again'}"
 
     @property
@@ -70,6 +73,8 @@ class Attempts:
 
     @property
     def _verdict(self) -> str:
+        if self.refusal:
+            return "it is not started again"
         if self.failures >= MOST_FAILURES:
             return f"it has failed {self.failures} times"
         if self._stops >= MOST_STOPS:

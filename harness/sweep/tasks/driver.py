@@ -20,7 +20,6 @@ from harness.errors import ConfigError
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
 from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
-from harness.sweep import code_version
 from harness.sweep.batch import POLL_SECONDS, Batch
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
@@ -31,7 +30,7 @@ from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import Job, TaskFiles
-from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
+from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, new_order, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.scaling import default_tasks
@@ -74,7 +73,7 @@ class TaskBatch(Batch):
         self._states: dict[int, str] = {}
 
     def run(self, display: Display) -> None:
-        """Return once every run has ended."""
+        """Return once every run has ended; raises `ConfigError` if nothing is trained because all workers refuse."""
         is_waiting, names = False, {self._claim(run) for run in self._runs}
         while not (self._hold_checkpoint() and self._store.locks.reserve(names) == names):
             self._store.locks.drop()
@@ -97,6 +96,10 @@ class TaskBatch(Batch):
             self._recorder.expect(todo)
             self._divide(todo, display)
             self._train(todo, display)
+            refusals = [attempts.refusal for attempts in self._attempts.values()]
+            have_failed = all(run.status == "FAILED" for run in todo)
+            if have_failed and all(refusals) and not self._recorder.has_trained(except_for=todo):
+                raise ConfigError(f"{refusals[0]}.")
 
     def _read_partition(self, display: Display) -> list[list[Run]]:
         """Return the runs, by task, that an earlier driver of this batch assigned; empty if there was none."""
@@ -132,17 +135,15 @@ class TaskBatch(Batch):
 
     def _order(self, number: int, runs: Sequence[Run]) -> Order:
         membership = self._recorder.membership(runs)
-        return Order(
-            number=number,
-            folder=str(Path.cwd()),
+        return new_order(
+            number,
+            [_run_order(run, self._command) for run in runs],
+            self._command,
+            [target for run in runs for target in run.config.targets.values()],
             sweep_id=membership.sweep_id,
             rules=RuleOrder(**asdict(membership.rules)),
             search=runs[0].search,
-            command=self._command,
-            code=code_digest(),
-            commits=code_version.commits(sorted({target for run in runs for target in run.config.targets.values()})),
             scratch=self._cluster.scratch or "",
-            runs=[_run_order(run, self._command) for run in runs],
         )
 
     def _train(self, todo: Sequence[Run], display: Display) -> None:  # type: ignore[override]

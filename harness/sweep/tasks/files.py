@@ -96,7 +96,7 @@ class TaskFiles:
         try:
             lock.acquire(timeout=timeout)
         except Timeout as error:
-            raise TaskHeld(f"task {self.number}: another worker holds it.") from error
+            raise TaskHeld(f"task {self.number} is held by another worker.") from error
         try:
             yield
         finally:

@@ -70,7 +70,7 @@ class Passes:
         """Return both times, and what they depend on."""
         rates = ", ".join(f"{data_size(rate)}/s" for rate in (self.shared, self.disk))
         read = f"{duration(self.scanning)} if a worker reads {data_size(self.bytes)} {count(self.number, 'time')}"
-        return f"{read}, {duration(self.copying)} if it copies them first ({rates} from the disk)"
+        return f"{read}, {duration(self.copying)} if it makes a copy first ({rates} from the disk)"
 
 
 def measured_passes(table: Table, scratch: str, number: int, training: float) -> Passes:

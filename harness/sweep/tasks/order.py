@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from harness.config import Config
-from harness.errors import require
+from harness.errors import ConfigError, require
 from harness.runtime.state_files import read_json, write_json
 from harness.sweep import code_version
 from harness.tracking.recorded_config import config_of
 from harness.tracking.recorded_yaml import load
 
-KIND = "task 2"
+KIND = "task 3"
+
+REFUSED = 78
+"""Exit code of a worker that raises `TaskRefused`."""
 
 
 class RunOrder(TypedDict):
@@ -42,6 +45,9 @@ class RuleOrder(TypedDict):
     shared: list[str]
 
 
+NO_RULES = RuleOrder(split=[], has_one_loss=True, trial_seed=None, shared=[])
+
+
 class Order(TypedDict):
     """The content of a task file.
 
@@ -54,6 +60,7 @@ class Order(TypedDict):
         command: The command of the sweep.
         code: `code_digest` of the process that wrote the task file.
         commits: The commits of that code.
+        packages: The versions of the packages that affect results there, as text.
         scratch: Folder on the node's own disk for copies of tables; empty if none are made.
     """
 
@@ -65,11 +72,46 @@ class Order(TypedDict):
     command: str
     code: str
     commits: str
+    packages: str
     scratch: str
     runs: list[RunOrder]
 
 
+class TaskRefused(ConfigError):
+    """A worker's code, packages, data or device differ from the driver's, so it would train something else.
+
+    It would refuse the task again, and is therefore not restarted.
+    """
+
+
 _ORDER = TypeAdapter(Order)
+
+
+def new_order(
+    number: int,
+    runs: list[RunOrder],
+    command: str,
+    targets: Iterable[str],
+    *,
+    sweep_id: str = "",
+    rules: RuleOrder = NO_RULES,
+    search: str = "",
+    scratch: str = "",
+) -> Order:
+    """Return a task for workers with the code of this process, in its working folder; `targets` build its models."""
+    return Order(
+        number=number,
+        folder=str(Path.cwd()),
+        sweep_id=sweep_id,
+        rules=rules,
+        search=search,
+        command=command,
+        code=code_digest(),
+        commits=code_version.commits(sorted({*targets})),
+        packages=code_version.packages(),
+        scratch=scratch,
+        runs=runs,
+    )
 
 
 def write_order(path: Path, order: Order) -> None:
@@ -94,23 +136,31 @@ def configs_of(order: Order) -> list[Config]:
 
 
 def require_same_code(order: Order) -> None:
-    """Reject a task written by a process whose code differs from this one's."""
-    commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
-    require(
-        order["code"] == code_digest(),
-        f"task {order['number']}: harness or its packages differ from those of the process that divided the "
-        f"sweep{commits}. Install the same versions here, or start the sweep again.",
-    )
+    """Raise `TaskRefused` if a task was written by a process whose code or packages differ from this one's."""
+    prefix, remedy = f"task {order['number']}: ", "Install the same versions here, or start the sweep again."
+    if order["packages"] != code_version.packages():
+        theirs, own = (_versions(text) for text in (order["packages"], code_version.packages()))
+        changed = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
+        here, there = (", ".join(f"{name} {known.get(name, 'none')}" for name in changed) for known in (own, theirs))
+        raise TaskRefused(f"{prefix}this worker has {here}, but the driver has {there}. {remedy}")
+    if order["code"] != code_digest():
+        commits = ", ".join(f"{name} {commit[:12]}" for name, commit in _versions(order["commits"]).items())
+        driver = f"the driver's ({commits})" if commits else "the driver's"
+        raise TaskRefused(f"{prefix}the code of harness here differs from {driver}. {remedy}")
 
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of the harness's own source and of the versions of packages that affect results."""
+    """Return a digest of the harness's own source."""
     package = Path(__file__).parents[2]
-    digest = hashlib.blake2b(code_version.packages().encode(), digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for path in sorted(package.rglob("*.py")):
         digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _versions(lines: str) -> dict[str, str]:
+    return {name: version for name, _, version in (line.partition("==") for line in lines.splitlines())}
 
 
 def _config(values: Any) -> Config:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.config import Config
-from harness.errors import require
+from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.order import TaskRefused
 from harness.tracking.uri import sqlite_path, tracking_uri
 
 
@@ -31,8 +32,8 @@ def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
         "hydra/launcher=workers divides this machine's cores; on a GPU, its workers would only wait for each other. "
         "Use the default launcher or runtime.device=cpu.",
     )
-    require(
-        config.runtime.lane_tile is not None,
-        "On GPUs, workers need runtime.lane_tile: otherwise, each would choose it from the lanes of its own task, "
-        "and results would depend on the number of tasks.",
-    )
+    if config.runtime.lane_tile is None:
+        raise (ConfigError if cluster else TaskRefused)(
+            "On GPUs, workers need runtime.lane_tile: otherwise, each would choose it from the lanes of its own task, "
+            "and results would depend on the number of tasks."
+        )

@@ -18,14 +18,13 @@ from harness.data.tables.builder import find_table
 from harness.errors import ConfigError
 from harness.formatting import count
 from harness.runtime.signals import StopRequest, defer_signals
-from harness.sweep import code_version
 from harness.sweep.display import Display
 from harness.sweep.identity import hash_json
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import TaskFiles
-from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
+from harness.sweep.tasks.order import Order, RunOrder, new_order, write_order
 
 PARSED_HERE = 1_000_000_000
 """Size of a source, in bytes, above which starting a worker takes less time than parsing the source."""
@@ -146,15 +145,5 @@ class _Preparation:
 
 
 def _order(number: int, config: Config, command: str) -> Order:
-    return Order(
-        number=number,
-        folder=str(Path.cwd()),
-        sweep_id="",
-        rules=RuleOrder(split=[], has_one_loss=True, trial_seed=None, shared=[]),
-        search="",
-        command=command,
-        code=code_digest(),
-        commits=code_version.commits(sorted(config.targets.values())),
-        scratch="",
-        runs=[RunOrder(signature="", name="", command=command, config=config_yaml(config))],
-    )
+    run = RunOrder(signature="", name="", command=command, config=config_yaml(config))
+    return new_order(number, [run], command, config.targets.values())

@@ -34,6 +34,11 @@ class DriverRecorder(Recorder):
         if any(run.config.tracking.log_model is LogModel.best for run in runs):
             self._tracker.prepare_models()
 
+    def has_trained(self, *, except_for: Sequence[Run]) -> bool:
+        """Return True if other runs have been trained in this sweep, perhaps by an earlier driver."""
+        others = [run for run in self._leaderboard.runs if run not in except_for]
+        return any(run.status and not run.is_reused for run in others)
+
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Take over a worker's results for `runs` from the state of its recorder.
 

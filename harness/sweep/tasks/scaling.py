@@ -124,7 +124,7 @@ def describe_tasks(scans: Sequence[PreparedScan], seconds: Sequence[ScanSeconds]
         f"tasks:  {number} on {cluster.name}, {lanes}{each}, about {duration(scaling.seconds(number))}",
         f"        efficiency by number of tasks: {by_number}",
         f"        a worker takes {start}, {sum(each.read for each in seconds):.1f} s to read",
-        f"        no more than {count(scaling.most, 'task')} would train for longer than that",
+        f"        at most {count(scaling.most, 'task')} {'is' if scaling.most == 1 else 'are'} worthwhile",
         *(f"        {sentence}" for sentence in dict.fromkeys(copies)),
     ]
 

@@ -12,7 +12,7 @@ from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.runtime.secrets import masked
 from harness.sweep.tasks.files import Answer, Status, TaskFiles
-from harness.sweep.tasks.order import Order, require_same_code
+from harness.sweep.tasks.order import Order
 
 STATUS_SECONDS = 1.0
 """Time between status updates."""
@@ -31,7 +31,6 @@ def make_table(files: TaskFiles, order: Order, config: Config) -> None:
     said: list[str] = []
     with files.hold(LOCK_SECONDS):
         try:
-            require_same_code(order)
             open_table(config.data, Path(config.runtime.cache).absolute(), _Reading(files), said.append)
         except ConfigError as error:
             files.write_answer(Answer(masked(str(error)), tuple(map(masked, said))))

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.config import Config
-from harness.errors import require
 from harness.sweep.batch import Batch
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
@@ -22,7 +21,7 @@ from harness.sweep.scan_loop import PreparedScan
 from harness.sweep.search.bracket import RunBracket
 from harness.sweep.tasks.files import Status, TaskFiles
 from harness.sweep.tasks.local_table import local_copy
-from harness.sweep.tasks.order import Order, require_same_code
+from harness.sweep.tasks.order import Order, TaskRefused
 from harness.sweep.tasks.scaling import passes_of
 
 STATUS_SECONDS = 1.0
@@ -36,10 +35,9 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     """Train the runs of a task, given their `configs`; continue runs that an earlier worker started.
 
     Raises:
-        ConfigError: This worker's code or data differs from that of the process that divided the sweep.
+        TaskRefused: This worker's data or its source of a model differs from that of the driver.
         TaskHeld: Another worker holds the task.
     """
-    require_same_code(order)
     with files.hold(LOCK_SECONDS):
         # If a job was submitted twice, the second must not replace the result with what the store still has.
         if files.result():
@@ -61,11 +59,11 @@ class TaskSweep(Sweep):
     def _prepare(self, runs: Sequence[Run]) -> None:
         """Give runs the same names as in the sweep."""
         for run, ordered in zip(runs, self._order["runs"], strict=True):
-            require(
-                run.signature == ordered["signature"],
-                f"task {self._order['number']}: {ordered['name']} is a different run here: its data or its model's "
-                "source differs from that of the process that divided the sweep.",
-            )
+            if run.signature != ordered["signature"]:
+                raise TaskRefused(
+                    f"task {self._order['number']}: {ordered['name']} is a different run here: its data or its model's "
+                    "source differs from the driver's."
+                )
             run.name, run.sweeps, run.search = ordered["name"], [self._order["sweep_id"]], self._order["search"]
 
     def _batch(

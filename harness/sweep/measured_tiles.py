@@ -1,0 +1,90 @@
+"""Keeps the tiles that `harness tune` has measured to be the fastest, by device, versions and kind of updates."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
+
+import harness.training
+from harness.config import RuntimeConfig
+from harness.runtime.cores import cores, processor
+from harness.runtime.gpu_facts import gpu_facts
+from harness.runtime.state_files import StateError, read_json, write_json
+from harness.sweep.identity import hash_json, rounding
+from harness.training.tile_length import LONGEST_EVER
+
+FOLDER = "tiles"
+"""The folder in the cache."""
+
+_KIND = "tile 1"
+
+
+class _Measurement(TypedDict):
+    """The content of a file.
+
+    Attributes:
+        tile: The tile to use.
+        seconds: Seconds per lane and update, by tile.
+        device: What the measurement holds for.
+        updates: The kind of updates; see `harness.training.tile_kind`.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    tile: int
+    seconds: dict[str, float]
+    device: str
+    updates: str
+
+
+_MEASUREMENT = TypeAdapter(_Measurement)
+
+
+@dataclass(frozen=True)
+class MeasuredTiles:
+    """The measurements in a cache that hold for a device."""
+
+    folder: Path
+    device: str
+
+    @classmethod
+    def of(cls, runtime: RuntimeConfig, device: str) -> MeasuredTiles:
+        """Return those for a runtime and its device, given by its description."""
+        facts = [rounding(runtime, device), runtime.workers or len(cores()), len(runtime.devices or [0]), _training()]
+        facts += [sorted(gpu_facts().items())] if device.startswith("GPU") else [processor()]
+        return cls(Path(runtime.cache).absolute() / FOLDER, hash_json(facts))
+
+    def tile(self, kind: str) -> int | None:
+        """Return the fastest tile for a kind of updates; None without a measurement, or if it cannot be read."""
+        try:
+            found = read_json(self._path(kind), _KIND, _MEASUREMENT)
+        except (StateError, OSError):
+            return None
+        holds = (found["device"], found["updates"]) == (self.device, kind)
+        return found["tile"] if holds and 0 < found["tile"] <= LONGEST_EVER else None
+
+    def keep(self, kind: str, tile: int, seconds: Mapping[int, float]) -> None:
+        """Store the fastest tile, and the seconds per lane and update in each tile that was measured."""
+        by_tile = {str(length): value for length, value in seconds.items()}
+        content = _Measurement(tile=tile, seconds=by_tile, device=self.device, updates=kind)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._path(kind), _KIND, content)
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"{hash_json([self.device, kind])}.json"
+
+
+@functools.cache
+def _training() -> str:
+    """Return a digest of the code that trains."""
+    (folder,) = harness.training.__path__
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(folder).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

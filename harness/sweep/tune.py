@@ -1,0 +1,159 @@
+"""`harness tune`: measures in which tiles a sweep trains fastest, and keeps the result for `plan` and `train`."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.config import Config
+from harness.data.blocks import Blocks
+from harness.errors import ConfigError, require
+from harness.escaping import visible
+from harness.formatting import count
+from harness.sweep.display import Display
+from harness.sweep.executor import Executor, choose_executor
+from harness.sweep.measured_tiles import MeasuredTiles
+from harness.sweep.plan import Group, arrange, prepare
+from harness.sweep.preview import cohort_name, short_duration
+from harness.sweep.run_locks import only_one
+from harness.training.cohort import Cohort
+from harness.training.tile_length import candidates
+from harness.training.tile_trial import FEW, TileTrial, Unmeasurable, compare, take_turns
+
+CLEARLY = 1.1
+"""A tile replaces the default one if updates take at least this many times as long in the default one."""
+
+BLOCK_SECONDS, GROWTH = 0.25, 8
+"""Blocks are shortened if a call would otherwise take longer than this in tiles `GROWTH` times the default one."""
+
+LEARNING_RATE, EPOCHS = 1e-6, 1_000_000_000
+"""The small learning rate keeps lanes from diverging, and so from leaving the scan."""
+
+
+class _Found(NamedTuple):
+    """The measurements of a cohort.
+
+    Attributes:
+        name: The cohort's name.
+        lanes: Number of its lanes.
+        default: The default tile.
+        seconds: Seconds per lane and update in each tile; empty if none could be measured.
+    """
+
+    name: str
+    lanes: int
+    default: int
+    seconds: dict[int, float]
+
+    @property
+    def fastest(self) -> int:
+        """The default tile, unless another one is clearly faster."""
+        best = min(self.seconds, key=self.seconds.__getitem__)
+        return best if self.seconds[self.default] >= CLEARLY * self.seconds[best] else self.default
+
+
+def tune(configs: Sequence[Config], display: Display) -> None:
+    """Measure all cohorts of a sweep, print the results, and store them; sources without a table are parsed.
+
+    Raises:
+        ConfigError: A configuration cannot be trained, or its tile is fixed.
+    """
+    runtime = configs[0].runtime
+    tile = runtime.lane_tile
+    require(tile is None, f"runtime.lane_tile={tile} leaves nothing to measure. Remove it.")
+    executor = choose_executor(runtime, measured=False)
+    display.say(f"device: {executor.title}")
+    groups = arrange(list(dict.fromkeys(prepare(configs, display.reading, display.say))))
+    display.clear()
+    kept = MeasuredTiles.of(runtime, executor.description)
+    with contextlib.ExitStack() as held:
+        for name in sorted([executor.device, *executor.others]) if "GPU" in executor.device else ():
+            held.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", display.say))
+        for number, group in enumerate(groups, 1):
+            data = group.lanes[0][0].table
+            display.say("", f"scan {number}: {data.name}, {count(data.train_rows, 'training row')}")
+            task = executor.prepare(group.plan)
+            found = []
+            for cohort in task.cohorts:
+                trials = _Trials(group, cohort, executor, task.workers, shares_scan=len(task.cohorts) > 1)
+                with display.console.status(Text(f"measuring {trials.name} ...")):
+                    found.append(_Found(trials.name, len(cohort.lanes), cohort.options.default, trials.seconds()))
+                if found[-1].seconds:
+                    kept.keep(cohort.options.kind, found[-1].fastest, found[-1].seconds)
+            display.console.print(_table(found))
+    display.say("", f"The fastest tiles are kept in {kept.folder}; `harness plan` and `harness train` use them.")
+
+
+class _Trials:
+    """The trials of a cohort.
+
+    Only as many tiles are trained as are updated in parallel; in the scan, the others would take their turns. If the
+    cohort shares its scan, they are never fewer, because other cohorts use the cores that it leaves idle.
+    """
+
+    def __init__(self, group: Group, cohort: Cohort, executor: Executor, workers: int, *, shares_scan: bool) -> None:
+        self._plan, self._cohort, self._executor = group.plan, cohort, executor
+        self._workers, self._shares_scan = workers, shares_scan
+        run = group.lanes[cohort.lanes[0]][0]
+        self.name, self._chunk = visible(cohort_name(run)), run.chunk
+        self._block_rows = Blocks(run.table, "train", run.scaler).block_rows
+        self._lanes = [
+            replace(group.plan.lanes[lane], learning_rate=LEARNING_RATE, stops=[EPOCHS], restore=None, patience=None)
+            for lane in cohort.lanes
+        ]
+
+    def seconds(self) -> dict[int, float]:
+        """Return the seconds per lane and update by tile; empty if they cannot be measured."""
+        options = self._cohort.options
+        try:
+            probe = self._trial(options.default, 1)
+            take_turns([probe], FEW)
+            probe.close()
+            rows = min(max(int(BLOCK_SECONDS / GROWTH * probe.factor / probe.fastest), 1), self._block_rows)
+            lengths = candidates(len(self._lanes), options.longest)
+            return compare(lambda tile: self._trial(tile, rows), options.default, lengths)
+        except Unmeasurable:
+            return {}
+
+    def _trial(self, tile: int, block_rows: int) -> TileTrial:
+        tiles = -(-len(self._lanes) // tile)
+        parallel = self._workers if self._shares_scan else min(tiles, self._workers)
+        rounds = tiles / parallel if self._shares_scan else -(-tiles // parallel)
+        plan = replace(
+            self._plan,
+            lanes=[*itertools.islice(itertools.cycle(self._lanes), tile * parallel)],
+            lane_tile=tile,
+            block_rows=self._plan.block_rows or block_rows,
+            curve_points=1,
+            early=False,
+            bracket=None,
+        )
+        try:
+            scan = self._executor.prepare(plan)
+        except ConfigError as error:
+            raise Unmeasurable from error
+        if scan.reduction:
+            raise Unmeasurable
+        return TileTrial(scan, rounds / len(self._lanes) * self._chunk)
+
+
+def _table(found: Sequence[_Found]) -> Table:
+    table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
+    for column in ("lanes", "lanes/tile", "lane-update"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for each in found:
+        first = [Text(f"  {each.name}"), str(each.lanes)]
+        for tile, seconds in each.seconds.items():
+            notes = [*(["default"] if tile == each.default else []), *(["chosen"] if tile == each.fastest else [])]
+            table.add_row(*first, str(tile), short_duration(seconds), ", ".join(notes))
+            first = ["", ""]
+        if not each.seconds:
+            table.add_row(*first, str(each.default), "", "default, could not be measured")
+    return table

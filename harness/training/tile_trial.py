@@ -1,0 +1,119 @@
+"""Compares tiles by training scans that are then discarded."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+from harness.training.clocks import Clocks
+from harness.training.events import Event, Failed, OutOfMemory, Progress
+
+LAP_SECONDS, WALL = 0.1, 5
+"""Training time of a lap, and its maximum duration as a multiple of this time."""
+
+FEW, LAPS = 2, 5
+"""Number of laps in which a tile must show that it is not hopeless, and of further laps of the fastest ones."""
+
+HOPELESS = 1.3
+"""Longer or shorter tiles are not tried once updates take this many times as long as in the fastest tile so far."""
+
+FINALISTS = 3
+"""Number of tiles, the default one among them, that take turns in training."""
+
+
+class Unmeasurable(Exception):
+    """The scan cannot be trained in these tiles, for example because they need too much memory."""
+
+
+class Trainable(Protocol):
+    """A scan."""
+
+    clocks: Clocks
+
+    def run(self) -> Generator[Event]:
+        """Train all lanes."""
+        ...
+
+
+class TileTrial:
+    """A scan that trains lap by lap.
+
+    Attributes:
+        laps: The measurement of each lap: seconds of training per row, multiplied by `factor`.
+    """
+
+    def __init__(self, scan: Trainable, factor: float = 1.0) -> None:
+        """Compile the scan, and train on its first block; raises `Unmeasurable`."""
+        self.scan, self.factor, self.laps = scan, factor, list[float]()
+        self._events, self._rows, self._trained = scan.run(), 0, 0.0
+        self.lap(0)
+        self.laps.clear()
+
+    def lap(self, seconds: float = LAP_SECONDS) -> None:
+        """Train for about `seconds`, but on at least one block; raises `Unmeasurable`."""
+        begun = time.perf_counter()
+        for event in self._events:
+            if isinstance(event, Failed | OutOfMemory):
+                break
+            trained, wall = self.scan.clocks.train - self._trained, time.perf_counter() - begun
+            if isinstance(event, Progress) and event.rows > self._rows and (trained > seconds or wall > WALL * seconds):
+                self.laps.append(trained / (event.rows - self._rows) * self.factor)
+                self._rows, self._trained = event.rows, self.scan.clocks.train
+                return
+        self.close()
+        raise Unmeasurable
+
+    def close(self) -> None:
+        """End the scan."""
+        self._events.close()
+
+    @property
+    def fastest(self) -> float:
+        """The shortest lap, which other programs disturbed least."""
+        return min(self.laps)
+
+
+def take_turns(trials: Sequence[TileTrial], laps: int, seconds: float = LAP_SECONDS) -> None:
+    """Train all trials for the same number of laps in turn, so that other programs slow all of them down alike."""
+    for _ in range(laps):
+        for trial in trials:
+            trial.lap(seconds)
+
+
+def compare(trial_of: Callable[[int], TileTrial], default: int, lengths: Sequence[int]) -> dict[int, float]:
+    """Return the measurements of the default tile, and of other `lengths` as long as they are not much slower.
+
+    Raises:
+        Unmeasurable: The default tile cannot be measured.
+    """
+    found: dict[int, float] = {}
+    trials: dict[int, TileTrial] = {}
+
+    def is_hopeful(tile: int) -> bool:
+        """Measure a tile, and keep its trial if it is one of the fastest."""
+        trials[tile] = trial = trial_of(tile)
+        take_turns([trial], FEW)
+        found[tile] = trial.fastest
+        for slow in sorted(trials.keys() - {default}, key=found.__getitem__)[FINALISTS - 1 :]:
+            trials.pop(slow).close()
+        return found[tile] <= HOPELESS * min(found.values())
+
+    try:
+        is_hopeful(default)
+        ascending = sorted(lengths)
+        for direction in (
+            [each for each in ascending if each > default],
+            [each for each in ascending[::-1] if each < default],
+        ):
+            with contextlib.suppress(Unmeasurable):
+                for tile in direction:
+                    if not is_hopeful(tile):
+                        break
+        trials = {tile: trial for tile, trial in trials.items() if tile in found}
+        take_turns([*trials.values()], LAPS)
+        return dict(sorted((found | {tile: trial.fastest for tile, trial in trials.items()}).items()))
+    finally:
+        for trial in trials.values():
+            trial.close()
