@@ -16,7 +16,10 @@ from tests.warm import Warm
 pytestmark = pytest.mark.slow
 
 PAIRS = 10
-WORDS = ["train", "-m", "data.rows=20000", "chunksize=full,100", "learning_rate=0.01,0.1", "epochs=10"]
+WORDS = [
+    *("train", "-m", "data.rows=20000", "chunksize=full,100", "learning_rate=0.01,0.1", "epochs=10"),
+    "runtime.time_alone=false",
+]
 RUNS = 4
 TIMES = ("time/", "rows_per_second", "system/", "memory/")
 
