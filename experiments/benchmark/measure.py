@@ -76,7 +76,7 @@ class Benchmark:
             outcomes = self._once("checksums", [self.with_file(Task(self._rows))] * self._repeats)
             for key, beside in (("of_ingest", "ingesting"), ("of_reading", "reading and scaling")):
                 shares = span(outcome.figures[key] for outcome in outcomes)
-                found[f"checksums/{key}"] = Part(f"checksums of pages, in the time of {beside}", shares, "%")
+                found[f"checksums/{key}"] = Part(f"checksums of pages, relative to {beside}", shares, "%")
         with self.noting_failure("peak memory"):
             figures = self._once("memory", [self.with_file(Task(self._rows))])[0].figures
             what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"

@@ -29,14 +29,14 @@ def search_parts(task: Task, say: Callable[[str], None]) -> dict[str, Part]:
     figures = outcome.figures
     what = f"search of {trials} trials, {EPOCHS} epochs"
     found = {
-        "search/all": Part(f"{what}, all to the end", span([figures["all"]])),
+        "search/all": Part(f"{what}, all to completion", span([figures["all"]])),
         "search/halving": Part(f"{what}, halving", span([figures["halving"]])),
-        "search/all_training": Part(f"{what}, all to the end, training", span([figures["all_training"]])),
+        "search/all_training": Part(f"{what}, all to completion, training", span([figures["all_training"]])),
         "search/halving_training": Part(f"{what}, halving, training", span([figures["halving_training"]])),
-        "search/best": Part("best loss, all to the end", span([figures["best"]]), ""),
+        "search/best": Part("best loss, all to completion", span([figures["best"]]), ""),
         "search/best_halving": Part("best loss, halving", span([figures["best_halving"]]), ""),
         "search/proposals": Part(
-            "256 proposals, in the time of training as many trials",
+            "256 proposals, relative to training as many trials",
             span([100 * figures["proposals"] / figures["all"] * trials / MOST_PROPOSALS]),
             "%",
         ),
@@ -64,7 +64,7 @@ def search_goals(parts: Mapping[str, Part]) -> list[Goal]:
 
     return [
         Goal(
-            "halving, training time relative to all trials to the end",
+            "halving, training time relative to training all trials to completion",
             0.45,
             quotient("halving_training", "all_training"),
             at_least=False,

@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{model}, {precision}: from the CPU's: {distance(found, known)}")
         print(f"  same bits twice: {same_bits(trained(model, precision, platform, first, 1), found)}")
         others = (0, *range(20, 19 + LANES))
-        print(f"  first lane, with other companions: {same_bits(trained(model, precision, platform, others), found)}")
+        print(f"  first lane, with other lanes: {same_bits(trained(model, precision, platform, others), found)}")
         alone = trained(model, precision, platform, first[:1])
         print(f"  first lane, in a tile of 1: {same_bits(alone, found)}")
         many = trained(model, precision, platform, tuple(range(64)))

@@ -87,7 +87,9 @@ def worker_goals(parts: Mapping[str, Part]) -> list[Goal]:
     """Return the goal of a second worker."""
     one, two = (parts.get(f"workers/{tasks}/train") for tasks in (1, 2))
     ratio = one.value.mid / two.value.mid if one and two else None
-    return [Goal(f"sweep of {RUNS} MLPs, two workers of one core, speed-up over one, start-up apart", 1.8, ratio)]
+    return [
+        Goal(f"sweep of {RUNS} MLPs, two workers of one core, speed-up over one, not counting start-up", 1.8, ratio)
+    ]
 
 
 def _with_workers(folder: Path, tasks: int, own: Sequence[int], *, kill: bool) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from harness.data.tables import removal
 from harness.data.tables.cache import NEEDED, list_tables, remove_unused, sources_of
 from harness.data.tables.locks import try_lock
 from harness.errors import require
-from harness.formatting import age, data_size
+from harness.formatting import age, count, data_size
 from harness.runtime.secrets import masked, shown
 from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of, undelivered
@@ -28,7 +28,7 @@ from harness.tracking.uri import file_path, sqlite_path
 if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
-KINDS = ("checkpoints", "tables", "records", "artifacts")
+KINDS = ("checkpoints", "tables", "tiles", "records", "artifacts")
 IN_USE, UNDELIVERED = "is in use", "has not been delivered to a store"
 
 _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -59,6 +59,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
     found = {
         "checkpoints": lambda: _checkpoints(cache),
         "tables": lambda: _tables(cache),
+        "tiles": lambda: _tiles(cache),
         "records": lambda: _records(cache),
         "artifacts": lambda: _artifacts(records) if records else (),
     }
@@ -139,6 +140,13 @@ def _tables(cache: Path) -> Iterator[Item]:
     for file in generated(cache):
         kept = NEEDED if str(file.absolute()) in sources else ""
         yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file, note_path(file)))
+
+
+def _tiles(cache: Path) -> Iterator[Item]:
+    folder = cache / "tiles"
+    if folder.is_dir():
+        state = f"{count(len(_files(folder)), 'measurement')} of harness tune"
+        yield Item("tiles", folder.name, state, _size(folder), _newest(folder), "", _removal(folder))
 
 
 def _records(cache: Path) -> Iterator[Item]:

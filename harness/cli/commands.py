@@ -190,6 +190,7 @@ def ui(uri: str | None, port: int | None) -> int:
 @click.command()
 @click.option("--checkpoints", is_flag=True, help="Checkpoints that no sweep can resume from; with --force, all.")
 @click.option("--tables", is_flag=True, help="Parsed tables and generated data, which are recreated when needed.")
+@click.option("--tiles", is_flag=True, help="What `harness tune` has measured; `harness train` then uses the defaults.")
 @click.option("--artifacts", is_flag=True, help="Files of failed and deleted runs in a local store.")
 @click.option("--all", "everything", is_flag=True, help="All of the above; with --force, also undelivered records.")
 @age_option
@@ -201,6 +202,7 @@ def ui(uri: str | None, port: int | None) -> int:
 def clean(
     checkpoints: bool,
     tables: bool,
+    tiles: bool,
     artifacts: bool,
     everything: bool,
     older_than: str | None,
@@ -215,7 +217,7 @@ def clean(
     """
     from harness.cli import clean
 
-    asked = {"checkpoints": checkpoints, "tables": tables, "records": False, "artifacts": artifacts}
+    asked = {"checkpoints": checkpoints, "tables": tables, "tiles": tiles, "records": False, "artifacts": artifacts}
     kinds = [kind for kind, is_asked in asked.items() if is_asked or everything]
     age = clean.seconds(older_than) if older_than else 0.0
     found = clean.look(cache, kinds or clean.KINDS, tracking_uri(uri), is_asked=artifacts)

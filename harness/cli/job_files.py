@@ -21,7 +21,7 @@ SWEEP_FILES = ("multirun.yaml",)
 
 
 def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
-    """Mask passwords in those of `files` that Hydra has written to `folder`."""
+    """Mask passwords in the `files` that Hydra has written to `folder`."""
     for path in (folder / file for file in files if folder and (folder / file).is_file()):
         text = path.read_text(encoding="utf-8")
         remember(*_assignments(yaml.load(text, Loader=yaml.CSafeLoader)))

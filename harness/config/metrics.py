@@ -48,13 +48,13 @@ def class_metrics(classes: int) -> tuple[str, ...]:
 
 
 def epoch_metrics(keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that are recorded every epoch and measure a run's quality, most important first."""
+    """Return the `keys` that are recorded every epoch and measure a run's quality, most important first."""
     found = [key for key in keys if key == "train/loss" or (key.startswith("val/") and _kind(key) in _KINDS)]
     return sorted(found, key=lambda key: (key != "train/loss", _KINDS.index(_kind(key))))
 
 
 def test_metrics(keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that measure a run's quality on the test set, most important first."""
+    """Return the `keys` that measure a run's quality on the test set, most important first."""
     found = epoch_metrics(key.replace(TEST, VAL, 1) for key in keys if key.startswith(TEST))
     return [key.replace(VAL, TEST, 1) for key in found]
 

@@ -39,7 +39,7 @@ class SearchConfig:
         minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
             for each choice (`tpe`: 7), as long as another generation is expected to fit; the first is always trained.
             The decisions are recorded, so that a repeated or resumed search arrives at the same trials.
-        eta: `halving` keeps one in `eta` of the trials at each rung.
+        eta: `halving` keeps the best `1/eta` of the trials at each rung.
         rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
             on, as long as trials remain to be dropped.
         seed: Seed of the trials.

@@ -247,7 +247,7 @@ class Leaderboard:
         return {"runs": runs, "kept": kept}, {str(index): value for index, value in enumerate(arrays)}
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore the saved state of those `runs` that have one, without adding the runs."""
+        """Restore the saved state of the `runs` that have one, without adding the runs."""
         for run in runs:
             if (values := facts["runs"].get(run.signature)) is None:
                 continue

@@ -19,9 +19,6 @@ from harness.runtime.state_files import StateError, read_json, write_json
 from harness.sweep.identity import hash_json, rounding
 from harness.training.tile_length import LONGEST_EVER
 
-FOLDER = "tiles"
-"""The folder in the cache."""
-
 _KIND = "tile 1"
 
 
@@ -58,7 +55,7 @@ class MeasuredTiles:
         """Return those for a runtime and its device, given by its description."""
         facts = [rounding(runtime, device), runtime.workers or len(cores()), len(runtime.devices or [0]), _training()]
         facts += [sorted(gpu_facts().items())] if device.startswith("GPU") else [processor()]
-        return cls(Path(runtime.cache).absolute() / FOLDER, hash_json(facts))
+        return cls(Path(runtime.cache).absolute() / "tiles", hash_json(facts))
 
     def tile(self, kind: str) -> int | None:
         """Return the fastest tile for a kind of updates; None without a measurement, or if it cannot be read."""

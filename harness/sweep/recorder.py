@@ -127,7 +127,7 @@ class Recorder:
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore those `runs` that are in the saved state.
+        """Restore the `runs` that are in the saved state.
 
         Raises:
             ValueError: The weights do not fit the best run's model.
@@ -167,7 +167,7 @@ class Recorder:
                 self._tracker.log(run.run_id, by_update(event.metrics, run.metric), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Record the end of those `runs` of a lane that this event stops."""
+        """Record the end of the `runs` of a lane that this event stops."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue

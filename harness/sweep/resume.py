@@ -42,7 +42,7 @@ class Store:
 
 
 def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
-    """Return those of `runs` that are in a checkpoint; raises `UnusableCheckpoint` if it has other runs."""
+    """Return the `runs` that are in a checkpoint; raises `UnusableCheckpoint` if it has other runs."""
     by_signature, states = {run.signature: run for run in runs}, facts["recorder"]["runs"]
     wanted = dict.fromkeys(facts["runs"])
     if len(wanted) < len(facts["runs"]) or not wanted.keys() <= by_signature.keys() & states.keys():

@@ -30,7 +30,7 @@ CLEARLY = 1.1
 """A tile replaces the default one if updates take at least this many times as long in the default one."""
 
 BLOCK_SECONDS, GROWTH = 0.25, 8
-"""Blocks are shortened if a call would otherwise take longer than this in tiles `GROWTH` times the default one."""
+"""Blocks are shortened if a call would take longer than this in tiles of up to `GROWTH` times the default length."""
 
 LEARNING_RATE, EPOCHS = 1e-6, 1_000_000_000
 """The small learning rate keeps lanes from diverging, and so from leaving the scan."""
@@ -81,7 +81,7 @@ def tune(configs: Sequence[Config], display: Display) -> None:
             task = executor.prepare(group.plan)
             found = []
             for cohort in task.cohorts:
-                trials = _Trials(group, cohort, executor, task.workers, shares_scan=len(task.cohorts) > 1)
+                trials = _Trials(group, cohort, executor, task.workers)
                 with display.console.status(Text(f"measuring {trials.name} ...")):
                     found.append(_Found(trials.name, len(cohort.lanes), cohort.options.default, trials.seconds()))
                 if found[-1].seconds:
@@ -97,9 +97,9 @@ class _Trials:
     cohort shares its scan, they are never fewer, because other cohorts use the cores that it leaves idle.
     """
 
-    def __init__(self, group: Group, cohort: Cohort, executor: Executor, workers: int, *, shares_scan: bool) -> None:
+    def __init__(self, group: Group, cohort: Cohort, executor: Executor, workers: int) -> None:
         self._plan, self._cohort, self._executor = group.plan, cohort, executor
-        self._workers, self._shares_scan = workers, shares_scan
+        self._workers = workers
         run = group.lanes[cohort.lanes[0]][0]
         self.name, self._chunk = visible(cohort_name(run)), run.chunk
         self._block_rows = Blocks(run.table, "train", run.scaler).block_rows
@@ -115,16 +115,17 @@ class _Trials:
             probe = self._trial(options.default, 1)
             take_turns([probe], FEW)
             probe.close()
-            rows = min(max(int(BLOCK_SECONDS / GROWTH * probe.factor / probe.fastest), 1), self._block_rows)
             lengths = candidates(len(self._lanes), options.longest)
+            growth = min(max(lengths[-1] / options.default, 1), GROWTH)
+            rows = min(max(int(BLOCK_SECONDS / growth * probe.factor / probe.fastest), 1), self._block_rows)
             return compare(lambda tile: self._trial(tile, rows), options.default, lengths)
         except Unmeasurable:
             return {}
 
     def _trial(self, tile: int, block_rows: int) -> TileTrial:
-        tiles = -(-len(self._lanes) // tile)
-        parallel = self._workers if self._shares_scan else min(tiles, self._workers)
-        rounds = tiles / parallel if self._shares_scan else -(-tiles // parallel)
+        tiles, shares_scan = -(-len(self._lanes) // tile), self._cohort.options.shares_scan
+        parallel = self._workers if shares_scan else min(tiles, self._workers)
+        rounds = tiles / parallel if shares_scan else -(-tiles // parallel)
         plan = replace(
             self._plan,
             lanes=[*itertools.islice(itertools.cycle(self._lanes), tile * parallel)],

@@ -84,7 +84,7 @@ class LeaseSession:
         threading.Thread(target=self._beat, name="leases", daemon=True).start()
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Lease those of the `names` that no other process has leased, and return all that are leased now.
+        """Lease the `names` that no other process has leased, and return all that are leased now.
 
         Raises:
             LeaseLost: This session was ended.

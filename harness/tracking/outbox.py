@@ -60,7 +60,7 @@ class Taken:
     Attributes:
         bad: Lines that are not records.
         fault: What is wrong with the first of these lines.
-        incomplete: The runs to which those of these lines refer that are not damaged.
+        incomplete: The runs to which lines refer that are intact, but not records of this version.
     """
 
     records: list[Record] = field(default_factory=list)

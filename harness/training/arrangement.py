@@ -204,6 +204,7 @@ def form_cohorts(
         lanes = max(len(members) for (_, other), members in cohorts.items() if other == recipe)
         return compiled, memory, longest, tile_length(stack, device=device, longest=longest, lanes=lanes)
 
+    shares = len(cohorts) > 1
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
             compiled, memory, longest, default = parts(recipe)
@@ -216,12 +217,12 @@ def form_cohorts(
             how = (stack.strategy, memory, stack.batch_layers(), step_rows, call)
             last = lanes[members[0]].stops[-1]
             pauses = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
-            kind = kind_of_updates(stack, recipe, loop, chunk, len(members), shares_scan=len(cohorts) > 1)
+            kind = kind_of_updates(stack, recipe, loop, chunk, len(members), shares_scan=shares)
             length = tile or measured(kind) or default
             choice = {
                 "is_fixed": tile is not None,
                 "is_measured": tile is None and length != default,
-                "options": TileOptions(kind, default, longest),
+                "options": TileOptions(kind, default, longest, shares),
             }
             found.add(Cohort(members, length, *how, **choice), compiled, loop, pauses)
         except ConfigError:

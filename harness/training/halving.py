@@ -23,7 +23,7 @@ class BracketPlan:
 
     Attributes:
         metric: The metric to compare.
-        eta: At each rung, one in `eta` trials of a group is kept, and at least one.
+        eta: At each rung, the best `1/eta` of a group's trials are kept, and at least one.
         rungs: Epochs after which trials are compared, in ascending order.
         groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.

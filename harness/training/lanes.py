@@ -96,7 +96,7 @@ class Stack:
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._initial_model = functools.lru_cache(INITIAL_MODELS)(self._build)
         variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
-        # Numbers of the variables in the order of `keras.Model.get_weights`.
+        # Indices of the variables in the order of `keras.Model.get_weights`.
         self._order = [next(n for n, one in enumerate(variables) if one is other) for other in self.model.weights]
         paths = [variable.path for variable in self.model.non_trainable_variables]
         self._own = len(self._optimizer.variables)  # Followed by the state of loss scaling, if any.

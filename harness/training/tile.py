@@ -141,7 +141,7 @@ class Tile(TrainedTile):
 
     @events_end_the_tile
     def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
-        """End those of `lanes` that would train beyond `epoch`."""
+        """End the `lanes` that would train beyond `epoch`."""
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)

@@ -15,7 +15,7 @@ from harness.analysis.time_to_target import TimeToTarget, times_to_target
 from harness.tracking.ranking import ranked
 from tests.sweeps import run, sweep_of
 
-# One makes an update per epoch, the other four: both have made four after the fourth and the first epoch.
+# Per epoch, the full sample makes one update and the batch run four: both have made four after epochs 4 and 1.
 FULL = run("full", [0.9, 0.8, 0.7, 0.6, 0.5])
 BATCH = run(250, [0.65, 0.4, 0.45, 0.47, 0.52], seconds=2.0)
 

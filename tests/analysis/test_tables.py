@@ -64,7 +64,7 @@ def records(store: dict[str, str]) -> RunReader:
 @pytest.mark.parametrize(
     ("named", "found"),
     [
-        ([], ["shared", "lost"]),  # the newest sweep's
+        ([], ["shared", "lost"]),  # of the newest sweep
         (["another sweep"], ["shared", "lost"]),
         (["sweep"], ["a", "shared"]),
         (["old sweep"], ["old"]),  # from another experiment

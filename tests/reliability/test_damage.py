@@ -1,6 +1,6 @@
 """Damages every file that a sweep leaves behind in ten ways, one at a time, and runs the same command again.
 
-The store then has the numbers of an undisturbed sweep, each once, or the command says in a sentence why not.
+The store then has the numbers of an undisturbed sweep, each once, or the command reports the reason in one sentence.
 `HARNESS_DAMAGE=all` tries all files in all ways; otherwise a fixed sample of them.
 """
 
@@ -26,7 +26,7 @@ SECONDS = 60
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
 STATE = re.compile(r"checkpoints/\w+/state|/locks/|/outbox/|/tables/|summary\.json$")
-"""Files of which each kind is damaged in all ways, divided among its files."""
+"""Each kind of these files is damaged in all ways, which are distributed over its files."""
 
 ID = re.compile(r"[0-9a-f]{8,}|\d+|train|holdout")
 """The parts in which the names of files of one kind differ."""

@@ -249,7 +249,7 @@ def test_a_task_leaves_no_trace_in_its_actor(tmp_path: Path, monkeypatch: pytest
         with contextlib.suppress(SystemExit):
             actor.train(str(task.order), str(tmp_path / "log"), ["--trust"])
         assert state() == before
-        assert {*threading.enumerate()} <= threads  # Those of other tests may end meanwhile.
+        assert {*threading.enumerate()} <= threads  # Those of other tests may end in the meantime.
     assert task.exits() == [3]
     assert said == [["harness", "work", "--trust", str(task.order)]] * 3
     assert (tmp_path / "log").read_text() == "to its log\nand so do libraries\n" * 3

@@ -60,7 +60,7 @@ def tasks(folder: Path) -> list[TaskFiles]:
 
 
 def workers(folder: Path) -> dict[int, int]:
-    """Return the processes of those workers that are alive, by task."""
+    """Return the processes of the workers that are alive, by task."""
     found = {}
     for task in tasks(folder):
         pid = int(job.id.split()[0]) if (job := task.job()) else 0

@@ -17,7 +17,7 @@ from harness.tracking.tracker import Tracker
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without experiments, created once because MLflow takes long to create one."""
+    """A store without experiments, created only once because this takes MLflow a long time."""
     folder = tmp_path_factory.mktemp("empty")
     with Tracker(uri(folder), "harness", folder / "outbox"):
         pass
