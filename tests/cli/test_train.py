@@ -419,8 +419,6 @@ def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:
 def test_other_launchers_train_one_by_one_into_the_same_folder(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
     monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress, say: checked.append(len(configs)) or [])
-    # TensorFlow may have been started by another test, with other settings.
-    monkeypatch.setattr("harness.runtime.device.choose_device", lambda runtime: ("/CPU:0", "CPU"))
     ended = run("-m", "hydra/launcher=basic", "chunksize=full,4", "learning_rate=0.1,0.2")
     assert checked == [4]
     assert [len(call.configs) for call in calls] == [1, 1, 1, 1]
