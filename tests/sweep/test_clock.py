@@ -61,7 +61,7 @@ def test_outboxes_are_delivered_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def trained(folder: Path, seed: int) -> tuple[str, dict]:
-    """Train a sweep of two runs; return its id and its runs' points except times and memory, by chunksize and metric."""
+    """Train two runs; return the sweep's id and the runs' points except times and memory, by chunksize and metric."""
     configs = [
         Config(
             chunksize=chunk,
