@@ -78,7 +78,7 @@ def prepared(model: str, tile: int, chunk: int, folder: Path, device: str) -> Pr
 
 
 def peak_bytes(work: Callable[[], object], device: str) -> float:
-    """Return the bytes by which the process grows at most during `work`, or on a GPU its memory there."""
+    """Return the bytes by which the process, or on a GPU its memory there, grows at most during `work`."""
     if "GPU" in device:
         memory = tf.config.experimental
         memory.reset_memory_stats(device[1:])

@@ -72,6 +72,7 @@ def tune(configs: Sequence[Config], display: Display) -> None:
     groups = arrange(list(dict.fromkeys(prepare(configs, display.reading, display.say))))
     display.clear()
     kept = MeasuredTiles.of(runtime, executor.description)
+    kept.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         for name in sorted([executor.device, *executor.others]) if "GPU" in executor.device else ():
             held.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", display.say))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +84,11 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
     ]
     traced = tf.function(update, autograph=False).get_concrete_function(*specs, tf.TensorSpec((ROWS, *input_shape)))
     operations = traced.graph.get_operations()
-    before = {operation.name for operation in operations[:forward]}
+    counted = _not_of_weights(operations[:forward], trainable=len(specs[0]))
     kept: dict[str, float] = {}
     for operation in operations[forward:]:
         for tensor in map(_owner, operation.inputs):
-            if tensor.op.name in before and tensor.op.type not in ("Placeholder", "Const"):
+            if tensor.op.name in counted and tensor.op.type not in ("Placeholder", "Const"):
                 kept[tensor.name] = _bytes(tensor) / ROWS
     return ModelTrace(
         {operation.type for operation in operations},
@@ -103,6 +103,22 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         ),
         uses_float16=any(tensor.dtype == tf.float16 for operation in operations for tensor in operation.outputs),
     )
+
+
+def _not_of_weights(operations: Sequence[Any], trainable: int) -> Collection[str]:
+    """Return the names of all operations except those computed from weights alone, such as casts to 16 bits.
+
+    The first `trainable` placeholders are the weights, and the last one is the input.
+    """
+    placeholders = [operation.name for operation in operations if operation.type == "Placeholder"]
+    of_rows, of_weights = {placeholders[-1]}, set(placeholders[:trainable])
+    for operation in operations:
+        origins = {tensor.op.name for tensor in operation.inputs}
+        if origins & of_rows:
+            of_rows.add(operation.name)
+        elif origins & of_weights:
+            of_weights.add(operation.name)
+    return {operation.name for operation in operations} - of_weights
 
 
 def _owner(tensor: Any) -> Any:

@@ -23,7 +23,7 @@ SLICE_BYTES = 256 << 20
 It must not depend on the device's memory, because results would then depend on it too.
 """
 
-GPU_SLICE_ROWS = 8192
+GPU_SLICE_ROWS = 16384
 """Rows per slice on a GPU, where longer slices mean fewer kernels to start; docs/gpu.md has the measurements."""
 
 

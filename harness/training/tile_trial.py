@@ -92,13 +92,15 @@ def compare(trial_of: Callable[[int], TileTrial], default: int, lengths: Sequenc
     trials: dict[int, TileTrial] = {}
 
     def is_hopeful(tile: int) -> bool:
-        """Measure a tile, and keep its trial if it is one of the fastest."""
-        trials[tile] = trial = trial_of(tile)
-        take_turns([trial], FEW)
-        found[tile] = trial.fastest
+        """Measure a tile in turn with the fastest one so far, and keep its trial if it is one of the fastest."""
+        rival = trials[min(found, key=found.__getitem__)] if found else None
+        trial = trial_of(tile)
+        take_turns([trial, rival] if rival else [trial], FEW)
+        trials[tile], found[tile] = trial, trial.fastest
+        hopeful = not rival or min(trial.laps[-FEW:]) <= HOPELESS * min(rival.laps[-FEW:])
         for slow in sorted(trials.keys() - {default}, key=found.__getitem__)[FINALISTS - 1 :]:
             trials.pop(slow).close()
-        return found[tile] <= HOPELESS * min(found.values())
+        return hopeful
 
     try:
         is_hopeful(default)
@@ -111,7 +113,8 @@ def compare(trial_of: Callable[[int], TileTrial], default: int, lengths: Sequenc
                 for tile in direction:
                     if not is_hopeful(tile):
                         break
-        trials = {tile: trial for tile, trial in trials.items() if tile in found}
+        for trial in trials.values():
+            trial.laps.clear()  # So that only laps from the same time are compared.
         take_turns([*trials.values()], LAPS)
         return dict(sorted((found | {tile: trial.fastest for tile, trial in trials.items()}).items()))
     finally:

@@ -152,6 +152,7 @@ def test_the_strategy_follows_from_operations_and_device() -> None:
     rows = Stack(recipe(convolution_of_rows), Encoding((0, 0, 0)))
     assert rows.strategy.compiler == "graph"
     assert Stack(recipe(mlp), Encoding((0,))).strategy == strategy.Strategy("xla", False, 1024)
+    assert Stack(recipe(mlp), Encoding((0,)), "/GPU:0").strategy == strategy.Strategy("xla", False, 16384)
 
 
 def test_slices_follow_from_the_bytes_of_inputs_and_activations() -> None:

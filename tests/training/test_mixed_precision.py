@@ -138,6 +138,12 @@ def test_the_last_layer_computes_in_float32(
     assert {variable.dtype for variable in stack.model.variables} == {"float32"}
 
 
+def test_weights_cast_to_16_bits_are_not_activations() -> None:
+    trace = Stack(of("mixed_bfloat16", mlp), Encoding((0, 0))).trace
+    # The inputs and both layers in 16 bits, the second one in float32 for the last layer, and the output.
+    assert (trace.kept_bytes, trace.largest_bytes) == (2 * (2 + 64 + 64) + 4 * 64 + 4, 4 * 64)
+
+
 def test_the_policy_is_restored_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), dtype_policy("mixed_float16"):
         raise ZeroDivisionError

@@ -44,7 +44,9 @@ def test_a_call_of_a_multilayer_perceptron_on_a_cpu() -> None:
     assert call.of_call(64, 100, 1024) == call.of_evaluation(64, 1024) == 64 * 1024 * 2 * 64 * 4
     sliced = CallMemory.of(stack, memory, "/CPU:0", is_sliced=True)
     assert sliced.state_bytes - call.state_bytes == 2 * weights
-    assert CallMemory.of(stack, memory, "/GPU:0").row_bytes == memory.row_bytes
+    gpu = CallMemory.of(stack, memory, "/GPU:0")
+    assert gpu.row_bytes == memory.row_bytes
+    assert gpu.of_evaluation(8, 100) == 2**25 + 8 * 100 * 2 * 4 * 64
 
 
 @pytest.fixture(scope="module")
