@@ -85,8 +85,11 @@ def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tm
         folder = tmp_path / str(sweeps)
         status = -9
         while status != 0 and kills < KILLS:
+            is_new, start = not folder.exists(), time.monotonic()
             status = warm.run(folder, *WORDS, seconds=draw.uniform(0.02, 1.1) * whole)
             assert status in (0, -9), (folder / "log").read_text()[-3000:]
+            if is_new and status == 0:  # The undisturbed sweep took longer, since it was the first.
+                whole = min(whole, time.monotonic() - start)
             kills += status != 0
         assert status == 0 or warm.run(folder, *WORDS) == 0, (folder / "log").read_text()[-3000:]
         check(folder, expected)
