@@ -39,6 +39,13 @@ def collector() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def threads() -> None:
+    """Set `runtime.threads` before a test starts TensorFlow, after which it can no longer change in this process."""
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.threading.set_intra_op_parallelism_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def new_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let MLflow copy an empty store instead of creating each, which would take a second."""
     if "mlflow" not in sys.modules:
@@ -88,7 +95,7 @@ def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Tabl
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
     """A process that runs commands without importing TensorFlow again."""
     with closing(Warm()) as process:

@@ -1,17 +1,22 @@
 """A process that imports everything and forks, so that each child runs a command without importing anything.
 
-Reads lines of JSON: a `Job`. Runs its command, kills it if it takes too long or has written the given number of
-checkpoints, and answers with the exit status, negative for a signal.
+Each connection to its socket brings a line of JSON: a `Job`. A child runs the job's command, kills it if it takes too
+long or has written the given number of checkpoints, and answers with the exit status, negative for a signal. Jobs run
+at the same time if they come from several threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import itertools
 import json
 import os
 import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +32,30 @@ from harness.tracking.records import Record
 
 ROOT = Path(__file__).parents[1]
 
+SETTINGS = ("MLFLOW_", "HYDRA_", "COLUMNS")
+"""How variables begin that commands would obey, and that tests in this process may leave behind."""
+
+LATE = (
+    "alembic.command",
+    "harness.analysis.figures",
+    "harness.analysis.render",
+    "harness.cli.app",
+    "harness.cli.next_steps",
+    "harness.cli.train",
+    "harness.sweep.runner",
+    "hydra._internal.hydra",
+    "hydra_plugins.harness_plugin",
+    "matplotlib.backends.backend_svg",
+    "mlflow.pyfunc",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "pyarrow.pandas_compat",
+    "pygments.formatters.html",
+    "sklearn.ensemble",
+    "sklearn.inspection",
+)
+"""Modules that a command imports when it needs them; together they take a second."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,6 +65,7 @@ class Job:
         folder: The working folder.
         words: The command's arguments.
         log: Where its output is appended.
+        errors: Where its standard error is appended; by default `log`.
         seconds: When it is killed.
         checkpoints: Number of checkpoints after which it kills itself; 0 means never.
         environment: Variables to set, or to remove if None.
@@ -46,6 +76,7 @@ class Job:
     folder: str
     words: Sequence[str]
     log: str
+    errors: str = ""
     seconds: float = 180
     checkpoints: int = 0
     environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -58,19 +89,22 @@ class Warm:
 
     def __init__(self, path: Path = ROOT) -> None:
         """Start it; modules are imported from `path` first."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), str(ROOT)])
         command, pipe = [sys.executable, "-m", "tests.warm"], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=path, env=environment)
-        assert self._process.stdin
         assert self._process.stdout
-        self._in, self._out = self._process.stdin, self._process.stdout
-        assert self._out.readline() == "ready\n"
+        self._address = self._process.stdout.readline().rstrip("\n")
+        assert self._address
 
     def run(self, folder: Path, *words: str, log: Path | None = None, **options: Any) -> int:
         """Run a command and return its exit status; see `Job` for the options."""
         job = Job(str(folder), words, str(log or folder / "log"), **options)
-        print(json.dumps(asdict(job)), file=self._in, flush=True)
-        return int(self._out.readline())
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self._address)
+            with connection.makefile("rw") as stream:
+                print(json.dumps(asdict(job)), file=stream, flush=True)
+                return int(stream.readline())
 
     def close(self) -> None:
         """End the process."""
@@ -83,9 +117,8 @@ def child(job: Job) -> None:
     if job.checkpoints:
         die_after(job.checkpoints)
     os.chdir(job.folder)
-    out = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
+    for descriptor, path in ((1, job.log), (2, job.errors or job.log)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     for name, value in job.environment.items():
         os.environ.pop(name, None)
         if value is not None:
@@ -138,31 +171,49 @@ def ended(pid: int, seconds: float) -> int | None:
     return None
 
 
-def main() -> None:
-    """Import everything, then serve commands."""
-    import_tensorflow()
-    import harness.analysis.figures
-    import harness.analysis.render
-    import harness.sweep.runner  # noqa: F401
+def answer(connection: socket.socket, listener: socket.socket) -> None:
+    """Run the job of a connection in a child of this process, and send its exit status."""
+    stream = connection.makefile("rw")
+    job = Job(**json.loads(stream.readline()))
+    Path(job.folder).mkdir(exist_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            for each in (stream, connection, listener):
+                each.close()
+            child(job)
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            os._exit(code)  # type: ignore[arg-type]
+    status = ended(pid, job.seconds)
+    if status is None:
+        os.killpg(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(status, file=stream, flush=True)
 
-    print("ready", flush=True)
-    for line in sys.stdin:
-        job = Job(**json.loads(line))
-        Path(job.folder).mkdir(exist_ok=True)
-        pid = os.fork()
-        if pid == 0:
-            code = 99
-            try:
-                child(job)
-            except SystemExit as end:
-                code = end.code or 0
-            finally:
-                os._exit(code)  # type: ignore[arg-type]
-        status = ended(pid, job.seconds)
-        if status is None:
-            os.killpg(pid, signal.SIGKILL)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(status, flush=True)
+
+def main() -> None:
+    """Import everything, print the address of the socket, and serve commands until standard input ends."""
+    import_tensorflow()
+    for name in LATE:
+        importlib.import_module(name)
+    # Addresses are short.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen()
+        print(listener.getsockname(), flush=True)
+        while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
+            with listener.accept()[0] as connection:
+                if os.fork() == 0:
+                    try:
+                        answer(connection, listener)
+                    finally:
+                        os._exit(0)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
 
 
 if __name__ == "__main__":

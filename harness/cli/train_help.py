@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from harness.cli.compose import CONF
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
+from harness.config import DATA_KINDS, Config, DataConfig, RuntimeConfig, TrackingConfig
 from harness.config.dialect import Dialect
 from harness.config.meanings import Key, keys, written
 from harness.config.objective import ObjectiveConfig
@@ -36,7 +36,7 @@ SECTIONS = (
     ("Searches of intervals, with -m", "search.", SearchConfig),
     ("Data: rows of files", "data.", DataConfig),
     ("Data: format of text files", "data.", Dialect),
-    ("Data: images, with data=images or data=digits", "data.", ImagesConfig),
+    *((f"Data: {name}, with data={name}", "data.", kind) for name, kind in DATA_KINDS.items() if name != "rows"),
     ("Records", "tracking.", TrackingConfig),
     ("Speed and memory", "runtime.", RuntimeConfig),
 )

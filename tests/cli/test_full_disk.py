@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.disk_errors import explain
+from tests.warm import Warm
 
 CSV = "a,y\n" + "".join(f"{row},{row * 3}\n" for row in range(30_000))
 FILE = ["data=csv", "data.path=big.csv", "data.features=[a]", "data.target=y", "epochs=1"]
@@ -54,6 +55,19 @@ def states(folder: Path) -> list[str]:
         return sorted(state for (state,) in store.execute("SELECT status FROM runs"))
 
 
+@pytest.fixture
+def train(tmp_path: Path, warm: Warm) -> Callable[..., tuple[int, str]]:
+    """Train; return the exit code and the last line of the messages."""
+
+    def run(*words: str) -> tuple[int, str]:
+        errors = tmp_path / "errors"
+        errors.write_text("")
+        code = warm.run(tmp_path, "train", *words, errors=str(errors))
+        return code, (errors.read_text().splitlines() or [""])[-1]
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "words", "code", "sentence", "left"),
@@ -66,15 +80,22 @@ def states(folder: Path) -> list[str]:
     ids=["ingest", "shuffle", "generated data", "checkpoint"],
 )
 def test_a_full_cache(
-    tmp_path: Path, small_disk: Callable[[int], Path], size: int, words: list[str], code: int, sentence: str, left: list
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    train: Callable[..., tuple[int, str]],
+    size: int,
+    words: list[str],
+    code: int,
+    sentence: str,
+    left: list,
 ) -> None:
     (tmp_path / "big.csv").write_text(CSV)
     cache = small_disk(size) / "cache"
-    found, said = harness(tmp_path, "train", *words, f"runtime.cache={cache}")
+    found, said = train(*words, f"runtime.cache={cache}")
     assert (found, states(tmp_path)) == (code, left)
     assert said.startswith(sentence.format(disk=cache))
     assert not [*(cache / "tables").glob(".*")]
-    assert harness(tmp_path, "train", *words) == (0, "")
+    assert train(*words) == (0, "")
     assert states(tmp_path) == [*left, "FINISHED"]
 
 

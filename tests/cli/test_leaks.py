@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import COMMAND, CSV, environment, stored
+from tests.cli.test_main import CSV, stored
+from tests.warm import Warm
 
 CANARY = "CAN4RYcanary99"
 OPTIONS = ["data=csv", "data.features=[x]", "data.target=y", "epochs=1", "runtime.workers=1"]
@@ -40,33 +40,44 @@ def port() -> Iterator[int]:
         server.shutdown()
 
 
-def leaks(folder: Path, *words: str, **more: str) -> tuple[int, str, list[str]]:
+Leaks = Callable[..., tuple[int, str, list[str]]]
+
+
+@pytest.fixture
+def leaks(warm: Warm, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Leaks:
     """Run a command; return its exit code, its output, and where the secret is found."""
-    done = subprocess.run([COMMAND, *words], cwd=folder, env=environment() | more, capture_output=True, text=True)
-    printed = done.stdout + done.stderr
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    found = [str(path) for path in files if CANARY.encode() in path.read_bytes() or CANARY in path.name]
-    return done.returncode, printed, [*found, *(["output"] if CANARY in printed else [])]
+
+    def run(*words: str, **more: str) -> tuple[int, str, list[str]]:
+        log = tmp_path_factory.mktemp("output") / "log"
+        code = warm.run(tmp_path, *words, log=log, environment=more)
+        printed = log.read_text()
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        found = [str(path) for path in files if CANARY.encode() in path.read_bytes() or CANARY in path.name]
+        return code, printed, [*found, *(["output"] if CANARY in printed else [])]
+
+    return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"], ["-m", "seed=0,1", "hydra/launcher=basic"]], ids=len)
 @pytest.mark.parametrize("login", [f"me:{CANARY}", f"me:a {CANARY} b"])
-def test_a_successful_command_writes_no_secret(tmp_path: Path, port: int, sweep: list[str], login: str) -> None:
+def test_a_successful_command_writes_no_secret(
+    tmp_path: Path, leaks: Leaks, port: int, sweep: list[str], login: str
+) -> None:
     address = f"http://{login}@127.0.0.1:{port}/x.csv?access_token={CANARY}&X-Amz-Signature={CANARY}"
     words = [*sweep, *OPTIONS, f"data.path='{address}'", "hydra.verbose=true"]
     if sweep:
         words.append("hydra.sweep.subdir=${hydra.job.override_dirname}")
-    code, printed, found = leaks(tmp_path, "train", *words)
+    code, printed, found = leaks("train", *words)
     assert (code, found) == (0, []), printed
     assert {run.info.status for run in stored(tmp_path)} == {"FINISHED"}
     commands = [["compare", "--json"], ["compare", "--csv"], ["sweeps"], ["report"], ["data", "list"], ["clean"]]
     for command in commands if sweep and "basic" not in sweep[-1] else ():
-        assert leaks(tmp_path, *command)[::2] == (0, [])
+        assert leaks(*command)[::2] == (0, [])
 
 
 @pytest.mark.slow
-def test_a_rejected_command_shows_no_secret(tmp_path: Path, port: int) -> None:
+def test_a_rejected_command_shows_no_secret(tmp_path: Path, leaks: Leaks, port: int) -> None:
     (tmp_path / "small.csv").write_text(CSV)
     server = f"127.0.0.1:{port}"
     local = [*OPTIONS, "data.path=small.csv"]
@@ -84,18 +95,18 @@ def test_a_rejected_command_shows_no_secret(tmp_path: Path, port: int) -> None:
         ["data", "describe", f"http://me:{CANARY}@{server}/refused?token={CANARY}"],
     ]
     for words in refused:
-        code, printed, found = leaks(tmp_path, *words)
+        code, printed, found = leaks(*words)
         assert (code, found) == (2, []), printed
         assert printed.strip().splitlines()[-1].startswith("harness: ")
         assert "***" in printed or "api_key" not in " ".join(words)
 
 
 @pytest.mark.slow
-def test_a_traceback_and_a_printed_configuration_show_no_secret(tmp_path: Path, port: int) -> None:
+def test_a_traceback_and_a_printed_configuration_show_no_secret(tmp_path: Path, leaks: Leaks, port: int) -> None:
     words = [*OPTIONS, f"data.path='http://me:a/{CANARY}@127.0.0.1:{port}/x.csv'"]
-    code, printed, found = leaks(tmp_path, "train", *words, HYDRA_FULL_ERROR="1", MLFLOW_TRACKING_PASSWORD=CANARY)
+    code, printed, found = leaks("train", *words, HYDRA_FULL_ERROR="1", MLFLOW_TRACKING_PASSWORD=CANARY)
     assert (code, found) == (2, []), printed
     for option in (["--cfg", "job"], ["--cfg", "hydra"], ["--info", "config"], ["--help"]):
-        code, printed, found = leaks(tmp_path, "train", *option, *words)
+        code, printed, found = leaks("train", *option, *words)
         assert (code, found) == (0, []), printed
         assert "data" in printed

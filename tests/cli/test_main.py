@@ -49,9 +49,6 @@ from harness.tracking.recorded_config import schema_of
 from harness.tracking.run_colour import colour
 from tests.tables import held_out
 
-# The command sets this before anything is computed, but here, another test may have run first.
-tf.config.threading.set_intra_op_parallelism_threads(1)
-
 # Thirteen rows, ten of them to train on: chunks of four leave a remainder of two.
 X = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
 Y = np.array([5.5, 6.5, 9.25, 11, 13.5, 14.5, 17.25, 19, 21.5, 22.5, 25.25, 27, 29.5])

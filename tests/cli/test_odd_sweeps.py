@@ -38,7 +38,7 @@ NAMES = [
     "label12.csv",
     "yes_target.csv",
 ]
-GRID = ["chunksize=full,10", "learning_rate=0.1,0.01", "epochs=2"]
+GRID = ["chunksize=full,10", "learning_rate=0.1,0.01", "epochs=2", "runtime.time_alone=false"]
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,6 @@ from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
 from harness.tracking.tracker import Tracker
 
-# The command sets this before anything is computed, but here, another test may have run first.
-tf.config.threading.set_intra_op_parallelism_threads(1)
-
 CSV = "x,z,y\n" + "".join(f"{x},{x * x % 7},{3 * x + x % 3}\n" for x in range(23))
 MODELS = {
     "linear": {"_target_": "harness.models.linear", "init": 0.1},
@@ -393,7 +390,6 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
 def test_the_tile_is_restored_on_the_same_kind_of_device(
     recorded: str, tile: str, gpus: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tensorflow as tf
 
     from harness.runtime import device
 

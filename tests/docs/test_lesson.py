@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,19 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return tmp_path
 
 
-def train(folder: Path, lines: list[str]) -> None:
+def train(warm: Warm, folder: Path, lines: list[str]) -> None:
     """Run the commands one after another, in a process that imports TensorFlow only once."""
-    with closing(Warm()) as warm:
-        statuses = [warm.run(folder, *line.split()[1:], seconds=120) for line in lines]
+    statuses = [warm.run(folder, *line.split()[1:], seconds=120) for line in lines]
     assert statuses == [0, 0], (folder / "log").read_text()
 
 
 @pytest.mark.slow
-def test_the_loop_and_the_harness_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_loop_and_the_harness_agree(folder: Path, warm: Warm, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict = {}
     exec(compile("\n".join(blocks("lesson.md", "python")), "lesson.md", "exec"), names)
     if (folder / "kc_house_data.csv").is_symlink():
         assert capsys.readouterr().out == blocks("lesson.md", "text")[0]
-    train(folder, commands("lesson.md")[:2])
+    train(warm, folder, commands("lesson.md")[:2])
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("harness")
     assert experiment is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,12 @@ TIME = -3
 """Position of the word that is a measured time in a row of that table; memory and its unit follow."""
 
 
-def run(lines: list[str], folder: Path) -> list[str]:
+def run(warm: Warm, lines: list[str], folder: Path) -> list[str]:
     """Run commands one after another in a process that imports TensorFlow only once, and return what they print."""
     logs = [folder / f"log{index}" for index in range(len(lines))]
-    with closing(Warm()) as warm:
-        statuses = [
-            warm.run(folder, *shlex.split(line)[1:], log=log, seconds=200)
-            for log, line in zip(logs, lines, strict=True)
-        ]
+    statuses = [
+        warm.run(folder, *shlex.split(line)[1:], log=log, seconds=200) for log, line in zip(logs, lines, strict=True)
+    ]
     printed = [log.read_text() for log in logs]
     assert statuses == [0] * len(lines), "\n".join(printed)
     return printed
@@ -74,14 +71,14 @@ def test_the_answer_quotes_the_table() -> None:
 
 
 @pytest.mark.slow
-def test_the_sweep_of_the_first_screen(king_county: Path, tmp_path: Path) -> None:
+def test_the_sweep_of_the_first_screen(king_county: Path, warm: Warm, tmp_path: Path) -> None:
     (tmp_path / "kc_house_data.csv").symlink_to(king_county)
-    check_runs(OUTPUTS[0], run([SWEEP], tmp_path)[0])
+    check_runs(OUTPUTS[0], run(warm, [SWEEP], tmp_path)[0])
 
 
 @pytest.mark.slow
-def test_a_users_own_csv(tmp_path: Path) -> None:
-    _, described, trained, compared = run([GENERATE, DESCRIBE, TRAIN, COMPARE], tmp_path)
+def test_a_users_own_csv(warm: Warm, tmp_path: Path) -> None:
+    _, described, trained, compared = run(warm, [GENERATE, DESCRIBE, TRAIN, COMPARE], tmp_path)
     printed = [line.split() for line in described.splitlines()]
     # The length of the rule depends on the width of the terminal.
     shown = [line.split() for line in OUTPUTS[1].splitlines() if line.strip("─") not in ("", "...")]
@@ -93,12 +90,12 @@ def test_a_users_own_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_commands(tmp_path: Path) -> None:
+def test_the_table_of_commands(warm: Warm, tmp_path: Path) -> None:
     lines = re.findall(r"^\| `(harness [^`]+)` \|", README, re.MULTILINE)
     assert len(lines) == 15
     first = [line for line in lines if " RUN" not in line and line != "harness ui"]
-    run([GENERATE, *first], tmp_path)
+    run(warm, [GENERATE, *first], tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiments = [each.experiment_id for each in client.search_experiments()]
     best = client.search_runs(experiments, "tags.kind = 'run'", order_by=["metrics.`val/loss`"])[0].info.run_id
-    run([line.replace("RUN", best) for line in lines if " RUN" in line], tmp_path)
+    run(warm, [line.replace("RUN", best) for line in lines if " RUN" in line], tmp_path)

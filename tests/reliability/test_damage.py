@@ -47,7 +47,7 @@ class Sweep:
         (path / "some.csv").write_text(f"x,y\n{lines}")
         self._words = ["train", "-m", "hydra.sweep.dir=multirun/s", "chunksize=full,500", "epochs=3,6"]
         self._words += ["data=csv", f"data.path={path / 'some.csv'}", "data.features=[x]", "data.target=y"]
-        self._words += ["runtime.block_rows=1024", "runtime.workers=1"]
+        self._words += ["runtime.block_rows=1024", "runtime.workers=1", "runtime.time_alone=false"]
 
     def run(self, checkpoints: int = 0) -> tuple[int, str]:
         """Run the command; return its exit status and what it printed."""
@@ -158,48 +158,49 @@ def is_turn(kinds: dict[str, list[Path]], name: Path, number: int) -> bool:
     return files[number % len(files)] == name
 
 
-def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], list[str]]:
+def damage_one_by_one(warm: Warm, path: Path, state: str, part: int) -> tuple[Counter[str], list[str]]:
     """Damage every second file and way, starting with number `part`; return the outcomes, and what went wrong."""
     path.mkdir()
-    with closing(Warm()) as warm:
-        sweep = Sweep(path, warm)
-        status, text = sweep.run()
-        assert status == 0, text
-        numbers = sweep.numbers()
-        if state == "interrupted":
-            shutil.rmtree(sweep.folder)
-            assert sweep.run(checkpoints=6)[0] == -9
-            assert list(sweep.folder.glob(".harness/outbox/*.jsonl"))
-            assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
-        sweep.keep()
-        is_all = os.environ.get("HARNESS_DAMAGE") == "all"
-        kinds: dict[str, list[Path]] = {}
-        for name in sweep.files():
-            kinds.setdefault(ID.sub("", name.name), []).append(name)
-        cases = [
-            (name, way)
-            for index, name in enumerate(sweep.files())
-            for number, way in enumerate(WAYS)
-            if is_all
-            or (state == "interrupted" and STATE.search(str(name)) and is_turn(kinds, name, number))
-            or not (index + number) % SAMPLE
-        ]
-        found, wrong = Counter(), []
-        for name, way in cases[part::PARTS]:
-            sweep.restore()
-            sweep.damage(name, way)
-            try:
-                found[outcome(sweep, numbers, name)] += 1
-            except (AssertionError, sqlite3.Error) as error:
-                wrong.append(f"{name} {way}: {str(error).splitlines()[0][:300]}")
-        found["files"] = len(sweep.files()) if part == 0 else 0
-        return found, wrong
+    sweep = Sweep(path, warm)
+    status, text = sweep.run()
+    assert status == 0, text
+    numbers = sweep.numbers()
+    if state == "interrupted":
+        shutil.rmtree(sweep.folder)
+        assert sweep.run(checkpoints=6)[0] == -9
+        assert list(sweep.folder.glob(".harness/outbox/*.jsonl"))
+        assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
+    sweep.keep()
+    is_all = os.environ.get("HARNESS_DAMAGE") == "all"
+    kinds: dict[str, list[Path]] = {}
+    for name in sweep.files():
+        kinds.setdefault(ID.sub("", name.name), []).append(name)
+    cases = [
+        (name, way)
+        for index, name in enumerate(sweep.files())
+        for number, way in enumerate(WAYS)
+        if is_all
+        or (state == "interrupted" and STATE.search(str(name)) and is_turn(kinds, name, number))
+        or not (index + number) % SAMPLE
+    ]
+    found, wrong = Counter(), []
+    for name, way in cases[part::PARTS]:
+        sweep.restore()
+        sweep.damage(name, way)
+        try:
+            found[outcome(sweep, numbers, name)] += 1
+        except (AssertionError, sqlite3.Error) as error:
+            wrong.append(f"{name} {way}: {str(error).splitlines()[0][:300]}")
+    found["files"] = len(sweep.files()) if part == 0 else 0
+    return found, wrong
 
 
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
-def test_no_damaged_file_changes_a_number(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_damaged_file_changes_a_number(
+    warm: Warm, tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ThreadPoolExecutor(PARTS) as pool:
-        parts = [pool.submit(damage_one_by_one, tmp_path / str(part), state, part) for part in range(PARTS)]
+        parts = [pool.submit(damage_one_by_one, warm, tmp_path / str(part), state, part) for part in range(PARTS)]
         found, faults = zip(*(part.result() for part in parts), strict=True)
     wrong = [fault for some in faults for fault in some]
     with capsys.disabled():

@@ -6,7 +6,6 @@ import math
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,10 @@ from tests.warm import Warm
 pytestmark = pytest.mark.slow
 
 ROWS = "x,y\n" + "".join(f"{row % 50},{3 * (row % 50) + row % 7}\n" for row in range(500))
-WORDS = ("train", "-m", "data=csv", "data.features=[x]", "data.target=y", "chunksize=full,50", "epochs=2")
+WORDS = (
+    *("train", "-m", "data=csv", "data.features=[x]", "data.target=y", "chunksize=full,50", "epochs=2"),
+    "runtime.time_alone=false",
+)
 NAMES = st.text("ab0 .-_?%#&=+:;,!'\"$~^@()[]{}<>|*\\\u00e9\u4f60\u202e\u0301", min_size=1, max_size=12).filter(
     lambda name: name.strip(" .") != ""
 )
@@ -31,12 +33,6 @@ STATES = st.sampled_from(
 
 # Examples are not shrunk, because each takes seconds.
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as warm:
-        yield warm
 
 
 class Answer(NamedTuple):

@@ -22,6 +22,7 @@ from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 YEAR = 365 * 86_400.0
+TIMES = ("time/", "rows_per_second", "system/", "memory/")
 real = time.time
 
 
@@ -60,7 +61,7 @@ def test_outboxes_are_delivered_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def trained(folder: Path, seed: int) -> tuple[str, dict]:
-    """Train a sweep of two runs; return its id and all points of its runs except times, by chunksize and metric."""
+    """Train two runs; return the sweep's id and the runs' points except times and memory, by chunksize and metric."""
     configs = [
         Config(
             chunksize=chunk,
@@ -85,7 +86,7 @@ def trained(folder: Path, seed: int) -> tuple[str, dict]:
         for key in record.data.metrics:
             history = [(point.step, point.value) for point in client.get_metric_history(run.run_id, key)]
             assert max(Counter(step for step, _ in history).values()) == 1
-            if not key.startswith(("time/", "rows_per_second")):
+            if not key.startswith(TIMES):
                 points[run.config.chunksize, key] = sorted(history)
     return runs[0].sweeps[0], points
 

@@ -28,6 +28,7 @@ WORDS = [
     "learning_rate=0.003,0.01,0.03,0.1",
     "epochs=5,20",
 ]
+UNTIMED = [*WORDS, "runtime.time_alone=false"]
 RUNS = 24
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 
@@ -84,8 +85,11 @@ def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tm
         folder = tmp_path / str(sweeps)
         status = -9
         while status != 0 and kills < KILLS:
+            is_new, start = not folder.exists(), time.monotonic()
             status = warm.run(folder, *WORDS, seconds=draw.uniform(0.02, 1.1) * whole)
             assert status in (0, -9), (folder / "log").read_text()[-3000:]
+            if is_new and status == 0:  # The undisturbed sweep took longer, since it was the first.
+                whole = min(whole, time.monotonic() - start)
             kills += status != 0
         assert status == 0 or warm.run(folder, *WORDS) == 0, (folder / "log").read_text()[-3000:]
         check(folder, expected)
@@ -151,7 +155,7 @@ def test_a_full_disk(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    words, log = [*WORDS, *houses], tmp_path / "log"
+    words, log = [*UNTIMED, *houses], tmp_path / "log"
     words.remove("data.rows=300000")
     with closing(Disk(tmp_path)) as disk:
         assert warm.run(disk.folder, *words, log=log) == 0
@@ -169,7 +173,7 @@ def test_a_full_disk(
 def test_a_read_only_folder(
     warm: Warm, undisturbed: tuple[Path, float], houses: list[str], disk: Disk, tmp_path: Path
 ) -> None:
-    words, log = [*WORDS, *houses], tmp_path / "log"
+    words, log = [*UNTIMED, *houses], tmp_path / "log"
     words.remove("data.rows=300000")
     for share in (0.0, 0.3, 0.5, 0.7, 0.9):
         if share:
@@ -182,18 +186,18 @@ def test_a_read_only_folder(
     check(disk.folder, undisturbed[0], caches=["locks", "tables"])
 
 
-def test_the_same_sweep_twice_at_once(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+def test_the_same_sweep_twice_at_once(warm: Warm, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     """One trains; the other waits and ends with the same runs."""
-    with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda warm: warm.run(tmp_path, *WORDS), (one, other)))
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda words: warm.run(tmp_path, *words), (UNTIMED, UNTIMED)))
     assert found == [0, 0], (tmp_path / "log").read_text()
     check(tmp_path, undisturbed[0])
 
 
-def test_two_overlapping_sweeps_at_once(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
-    with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
-        more = [word.replace("chunksize=full,1000", "chunksize=full,500") for word in WORDS]
-        found = list(pool.map(lambda pair: pair[0].run(tmp_path, *pair[1]), ((one, WORDS), (other, more))))
+def test_two_overlapping_sweeps_at_once(warm: Warm, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        more = [word.replace("chunksize=full,1000", "chunksize=full,500") for word in UNTIMED]
+        found = list(pool.map(lambda words: warm.run(tmp_path, *words), (UNTIMED, more)))
     assert found == [0, 0], (tmp_path / "log").read_text()
     assert rows(tmp_path, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 8 + 2)]
     assert numbers(undisturbed[0]).items() <= numbers(tmp_path).items()

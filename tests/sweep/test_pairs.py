@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from tests.warm import Warm
 pytestmark = pytest.mark.slow
 
 PAIRS = 10
-WORDS = ["train", "-m", "data.rows=20000", "chunksize=full,100", "learning_rate=0.01,0.1", "epochs=10"]
+WORDS = [
+    *("train", "-m", "data.rows=20000", "chunksize=full,100", "learning_rate=0.01,0.1", "epochs=10"),
+    "runtime.time_alone=false",
+]
 RUNS = 4
 TIMES = ("time/", "rows_per_second", "system/", "memory/")
 
@@ -24,32 +27,18 @@ Call = tuple[Path, Mapping[str, str], Sequence[str]]
 """A folder, variables and arguments."""
 
 
-class Pair:
-    """Runs two commands at once."""
-
-    def __init__(self) -> None:
-        self._processes = [Warm(), Warm()]
-
-    def run(self, calls: Sequence[Call]) -> list[int]:
-        """Return the exit codes of at most two calls."""
-
-        def run_one(process: Warm, call: Call) -> int:
-            folder, variables, words = call
-            return process.run(folder, *words, environment=variables)
-
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(run_one, self._processes, calls))
-
-    def close(self) -> None:
-        for process in self._processes:
-            process.close()
+Pair = Callable[[Sequence[Call]], list[int]]
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    process = Pair()
-    yield process
-    process.close()
+def pair(warm: Warm) -> Pair:
+    """Run calls at once, and return their exit codes."""
+
+    def run(calls: Sequence[Call]) -> list[int]:
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda call: warm.run(call[0], *call[2], environment=call[1]), calls))
+
+    return run
 
 
 def numbers(uri: str) -> dict[tuple[str | None, str], list[tuple[int, float]]]:
@@ -73,7 +62,7 @@ def numbers(uri: str) -> dict[tuple[str | None, str], list[tuple[int, float]]]:
 @pytest.fixture(scope="module")
 def undisturbed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert pair.run([(folder, {}, WORDS)]) == [0]
+    assert pair([(folder, {}, WORDS)]) == [0]
     return numbers(f"sqlite:///{folder}/mlflow.db")
 
 
@@ -96,7 +85,7 @@ def test_two_names_of_a_database(number: int, pair: Pair, undisturbed: dict, tmp
     names = ["link/mlflow.db", "other.db", "real/../link//mlflow.db", "real/%6Dlflow.db"]
     one = f"sqlite:///{tmp_path}/real/mlflow.db"
     other = f"sqlite:///{tmp_path}/{names[number]}" if number < len(names) else "sqlite:///../real/mlflow.db"
-    assert pair.run(calls(tmp_path, [one, other])) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
+    assert pair(calls(tmp_path, [one, other])) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
     assert numbers(one) == undisturbed
 
 
@@ -104,7 +93,7 @@ def test_two_names_of_a_server(pair: Pair, undisturbed: dict, tmp_path: Path) ->
     server = Server(tmp_path)
     try:
         uris = [server.uri, server.uri.replace("127.0.0.1", "localhost") + "/"]
-        assert pair.run(calls(tmp_path, uris)) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
+        assert pair(calls(tmp_path, uris)) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
         assert numbers(server.uri) == undisturbed
     finally:
         server.kill()

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from mlflow.tracking import MlflowClient
 from sqlalchemy import make_url
 
@@ -25,9 +24,6 @@ from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import file_path, mlflow_uri, sqlite_path, tracking_uri
 from tests.servers import running_ui
-
-# The command sets this too, but another test may run the command after something has been computed here.
-tf.config.threading.set_intra_op_parallelism_threads(1)
 
 NAMES = ["a?b", "a%41b", "50%", "%2e%2e%2fx", "a#b", "c d", "größe", 'it\'s "b"', "[a]*{b}", "/:x,;&@=$", "a%3Fb\\n"]
 COMMAND = Path(sys.executable).with_name("harness")
