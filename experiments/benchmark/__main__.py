@@ -23,6 +23,7 @@ from rich.markdown import Markdown
 from experiments.benchmark import report
 from experiments.benchmark.goals import goals
 from experiments.benchmark.images import image_goals, image_parts
+from experiments.benchmark.kills import kill_parts
 from experiments.benchmark.measure import Benchmark
 from experiments.benchmark.search import search_goals, search_parts, search_task
 from experiments.benchmark.servers import lacks_postgres
@@ -32,7 +33,7 @@ from harness.runtime.cores import processor
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
-SECTIONS = ("rows", "images", "searches", "team", "workers")
+SECTIONS = ("rows", "images", "searches", "team", "workers", "kills")
 NOTES = "Times are seconds, medians with their range. docs/benchmark.md explains what is measured and how to read it."
 PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
 
@@ -76,6 +77,9 @@ def main(words: Sequence[str] | None = None) -> int:
         if "workers" in options.only:
             with benchmark.noting_failure("workers"):
                 parts |= worker_parts(benchmark.say)
+        if "kills" in options.only:
+            with benchmark.noting_failure("kills"):
+                parts |= kill_parts(options.repeats, benchmark.say)
     reached = goals(rows, parts) if "rows" in options.only else []
     for section, goals_of in (
         ("images", image_goals),

@@ -1,10 +1,11 @@
-"""Measures sweeps with several workers: the gain of a second one, the cost of a kill, requests, and the driver's cost.
+"""Measures sweeps with several workers: the gain of a second one, requests, and the driver's cost.
 
 `make bench BENCH="--only workers"` measures only these.
 """
 
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import psutil
 
@@ -19,23 +21,10 @@ from experiments.benchmark.goals import Goal
 from experiments.benchmark.many_tasks import driver_parts
 from experiments.benchmark.servers import mlflow_server
 from experiments.benchmark.timing import Part, span
+from harness.sweep.tasks.files import TaskFiles
 
 RUNS, ROWS, EPOCHS = 64, 200_000, 8
 SECONDS = 900
-KILL_AFTER = 15.0  # Seconds after a worker's start, when it is training.
-SWEEP = [
-    *(
-        "train",
-        "-m",
-        f"data.rows={ROWS}",
-        "model=mlp",
-        "chunksize=1000",
-        f"epochs={EPOCHS}",
-        "runtime.time_alone=false",
-    ),
-    "learning_rate=" + ",".join(f"{1e-4 * 1.5**step:.6f}" for step in range(RUNS // 4)),
-    "seed=0,1,2,3",
-]
 SMALL = ["train", "-m", "chunksize=full,1000,100", "learning_rate=0.003,0.01,0.03,0.1", "epochs=5,20"]
 SMALL_RUNS = 24
 # The summary run has the sum over all workers.
@@ -59,25 +48,21 @@ finally:
 
 
 def worker_parts(say: Callable[[str], None]) -> dict[str, Part]:
-    """Train the same sweep with one worker, with two, and with one that is killed; then one on a server."""
+    """Train the same sweep with one worker and with two; then one on a server, and one with simulated workers."""
     own = sorted(os.sched_getaffinity(0))
     parts, others = {}, 0.0
     with TemporaryDirectory() as folder:
-        for tasks, kill in ((1, False), (2, False), (1, True)) if len(own) > 1 else ():
-            say(f"{RUNS} runs with {tasks} of the workers{', which is killed' if kill else ''}")
+        for tasks in (1, 2) if len(own) > 1 else ():
+            say(f"{RUNS} runs with {tasks} of the workers")
             before = _busy_seconds() - _own_seconds()
             # A worker gets its share of the driver's cores.
-            trained, whole = _with_workers(Path(folder), tasks, own[:tasks], kill=kill)
-            others = max(others, (_busy_seconds() - _own_seconds() - before) / whole)
-            key = f"workers/{tasks}{'/killed' if kill else ''}"
-            what = f"{RUNS} MLP runs, {tasks} worker{'s' * (tasks > 1)} of one core{', killed once' * kill}"
-            if not kill:
-                parts[f"{key}/train"] = Part(f"{what}: training", span([trained]))
-            parts[key] = Part(f"{what}: whole command", span([whole]))
-        if "workers/1/killed" in parts:
-            lost = parts["workers/1/killed"].value.mid - parts["workers/1"].value.mid
-            parts["workers/lost"] = Part("seconds lost by a kill", span([lost]))
-            parts["workers/others"] = Part("cores used by other processes, at most", span([others]), "cores")
+            trained = train_with_workers(Path(folder), mlps(RUNS, EPOCHS), tasks, own[:tasks])
+            others = max(others, (_busy_seconds() - _own_seconds() - before) / trained.whole)
+            what = f"{RUNS} MLP runs, {tasks} worker{'s' * (tasks > 1)} of one core"
+            parts[f"workers/{tasks}/train"] = Part(f"{what}: training", span([trained.longest]))
+            parts[f"workers/{tasks}"] = Part(f"{what}: whole command", span([trained.whole]))
+        if parts:
+            parts["workers/others"] = Part("cores used by other processes meanwhile, at most", span([others]), "cores")
         say(f"{SMALL_RUNS} runs on a server, counting requests")
         parts["workers/requests"] = Part("requests to a server per run", span([_requests(Path(folder))]), "requests")
     return parts | driver_parts(say)
@@ -92,30 +77,54 @@ def worker_goals(parts: Mapping[str, Part]) -> list[Goal]:
     ]
 
 
-def _with_workers(folder: Path, tasks: int, own: Sequence[int], *, kill: bool) -> tuple[float, float]:
-    """Return the seconds of the longest scan, and those of the command."""
-    store, log = folder / f"{tasks}-{kill}.db", folder / "log"
-    words = [*SWEEP, "hydra/launcher=workers", f"hydra.launcher.tasks={tasks}", f"tracking.uri=sqlite:///{store}"]
+def mlps(runs: int, epochs: int) -> list[str]:
+    """Return the words that train this many MLPs, a multiple of 4."""
+    words = ["train", "-m", f"data.rows={ROWS}", "model=mlp", "chunksize=1000", f"epochs={epochs}"]
+    rates = ",".join(f"{1e-4 * 1.5**step:.6f}" for step in range(runs // 4))
+    return [*words, "runtime.time_alone=false", f"learning_rate={rates}", "seed=0,1,2,3"]
+
+
+class Trained(NamedTuple):
+    """The seconds of the longest scan and of the command, and the share of the training done when a worker was killed.
+
+    The share is 0 if none was killed.
+    """
+
+    longest: float
+    whole: float
+    killed_at: float
+
+
+def train_with_workers(
+    folder: Path, words: Sequence[str], tasks: int, own: Sequence[int], kill_at: float | None = None
+) -> Trained:
+    """Train a sweep on these cores, with a store of its own; kill the first worker after a share of its training.
+
+    Raises:
+        RuntimeError: The sweep fails, or ends before the worker is killed.
+    """
+    store, log, killed_at = folder / f"{time.monotonic_ns()}.db", folder / "log", 0.0
+    words = [*words, "hydra/launcher=workers", f"hydra.launcher.tasks={tasks}", f"tracking.uri=sqlite:///{store}"]
     with log.open("wb") as output, _on_cores(own):
         started = time.monotonic()
         command = [sys.executable, "-P", "-m", "harness", *words]
         driver = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
     try:
-        while kill and driver.poll() is None:
-            time.sleep(0.2)
-            trains = any("training: epoch " in path.read_text() for path in folder.rglob("tasks/1.log"))
-            workers = [child for child in psutil.Process(driver.pid).children() if "work" in child.cmdline()]
-            if trains and workers and time.time() - workers[0].create_time() > KILL_AFTER:
-                workers[0].kill()
-                break
-        if driver.wait(timeout=SECONDS):
+        while kill_at and not killed_at and driver.poll() is None:
+            time.sleep(0.1)
+            for order in folder.glob(".harness/checkpoints/*-tasks/1.json"):
+                job, status = TaskFiles(order).job(), TaskFiles(order).status()
+                if job and status and status.rows >= kill_at * status.total > 0:
+                    os.kill(int(job.id.split()[0]), signal.SIGKILL)
+                    killed_at = status.rows / status.total
+        if driver.wait(timeout=SECONDS) or (kill_at and "killed by signal 9" not in log.read_text()):
             raise RuntimeError(f"the sweep exited with code {driver.returncode}: {log.read_text()[-500:]}")
     finally:
         driver.kill()
     whole = time.monotonic() - started
     with contextlib.closing(sqlite3.connect(store)) as connection:
-        ((trained,),) = connection.execute(LONGEST)
-    return trained, whole
+        ((longest,),) = connection.execute(LONGEST)
+    return Trained(longest, whole, killed_at)
 
 
 def _busy_seconds() -> float:

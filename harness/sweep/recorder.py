@@ -293,6 +293,6 @@ class Recorder:
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:
+        self._tracker.end_run(run.run_id, status)  # First, since `abort` does not end runs that have a status.
         run.status = status
         self._leaderboard.settle(run)
-        self._tracker.end_run(run.run_id, status)

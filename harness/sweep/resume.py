@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -161,13 +162,20 @@ def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: St
     store.tracker.points.restore([record.info.run_id for record in records.values()], facts["points"])
     for signature, record in active.items():
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])
-    for record in [record for signature, record in records.items() if signature not in active]:
-        set_recorded_after_the_end(record, store)
+    set_recorded_after_the_end([record for signature, record in records.items() if signature not in active], store)
 
 
-def set_recorded_after_the_end(record: Record, store: Store) -> None:
+def set_recorded_after_the_end(records: Sequence[Record], store: Store) -> None:
     """Leave out records of runs that have ended, and what the store already has."""
-    keys = [key for key in record.data.metrics if key == ALONE or key.startswith(TEST)]
-    points = store.reader.histories([record.info.run_id], keys) if keys else None
-    steps = {} if points is None else points.groupby("metric")["step"].agg(set).to_dict()
-    store.tracker.set_recorded(record.info.run_id, record.data.params, steps)
+    keys = {record.info.run_id: _keys_after_the_end(record) for record in records}
+    measured = [run_id for run_id, some in keys.items() if some]
+    points = store.reader.histories(measured, sorted({*itertools.chain.from_iterable(keys.values())}))
+    steps: dict[str, dict[str, set[int]]] = {run_id: {} for run_id in keys}
+    for run_id, key, step in points[["run_id", "metric", "step"]].itertuples(index=False):
+        steps[run_id].setdefault(key, set()).add(step)
+    for record in records:
+        store.tracker.set_recorded(record.info.run_id, record.data.params, steps[record.info.run_id])
+
+
+def _keys_after_the_end(record: Record) -> list[str]:
+    return [key for key in record.data.metrics if key == ALONE or key.startswith(TEST)]

@@ -10,6 +10,7 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.errors import require
 from harness.runtime.cores import cores
 from harness.runtime.secrets import masked
+from harness.runtime.signals import defer_signals
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, claims_of, end_abandoned
 from harness.sweep.data_notes import describe_data
@@ -210,9 +211,10 @@ class Sweep:
     def _started(self, runs: Sequence[Run], executor: Executor) -> Store:
         """Return the store; it is opened for the first `runs`."""
         if self._store is None:
-            self._store = self._open(runs[0].config, executor.description, runs)
+            store = self._open(runs[0].config, executor.description, runs)
             if self._folder:
-                publish_start(self._store.tracker, self._store.recorder.sweep_id, self._command, runs)
+                publish_start(store.tracker, store.recorder.sweep_id, self._command, runs)
+            return store
         return self._store
 
     def _batch(
@@ -250,19 +252,23 @@ class Sweep:
             end_abandoned(tracker, reader, locks)
             is_new = not self._folder or config.runtime.rerun
             record = None if is_new else reader.sweep_of_signature(tracker.experiment_id, identity)
-            recorder = (DriverRecorder if self._cluster else Recorder)(
-                *(tracker, self._command, self._folder, device, signatures, record, self._tags),
-                owner=locks.owner,
-                labels=config.tracking,
-                search=self._search_signature,
-                trial_seed=self._search.trial_seed if self._search else None,
-                membership=self._membership,
-            )
+            with defer_signals() as stop:  # A summary run that is not known here would be left running.
+                recorder = (DriverRecorder if self._cluster else Recorder)(
+                    *(tracker, self._command, self._folder, device, signatures, record, self._tags),
+                    owner=locks.owner,
+                    labels=config.tracking,
+                    search=self._search_signature,
+                    trial_seed=self._search.trial_seed if self._search else None,
+                    membership=self._membership,
+                )
+                self._store = Store(recorder, tracker, reader, locks)
+            if stop:
+                stop.exit()
             if self._search and (sentence := recall(self._search, recorder.sweep_id, record, runs[0], tracker, reader)):
                 self._say(sentence)
             if recorder.sweep_id:
                 locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
-        return Store(recorder, tracker, reader, locks)
+        return self._store
 
     def _say(self, line: str) -> None:
         """Print a line, but only once per sweep."""

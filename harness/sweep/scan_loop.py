@@ -95,7 +95,10 @@ class ScanLoop:
 
     def run(self, first: int = 0) -> None:
         """Run the scans, starting with number `first`."""
-        self.recorder.start(self.runs)
+        with defer_signals() as stop:  # A run that has been started, but is not known here, would be left running.
+            self.recorder.start(self.runs)
+        if stop:
+            stop.exit()
         with self.tracker.buffer.hold():
             for number, scan in enumerate(self.scans[first:], first):
                 self._save(number)
@@ -174,13 +177,9 @@ class ScanLoop:
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the previous one; raises `LeaseLost`."""
         self.tracker.check_lease()
-        records = self.tracker.buffer.take()
-        try:
-            self.checkpoint.save(self._state(number, records))
-            self.tracker.buffer.release(records)
-        except BaseException:
-            self.tracker.buffer.put_back(records)
-            raise
+        records = self.tracker.buffer.held
+        self.checkpoint.save(self._state(number, records))
+        self.tracker.buffer.release(records)
 
     def _state(self, number: int, records: list[Record]) -> Saved:
         """Return the content of a checkpoint, including `records` in case this process dies before it releases them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.tracking.outbox import Outbox
 from harness.tracking.records import HELD_KINDS, Record
@@ -32,7 +32,7 @@ class RecordBuffer:
     def hold(self) -> Iterator[None]:
         """Hold back records that would be duplicated if this process died and another one repeated its work.
 
-        Records that have not been taken by the end of the block are dropped.
+        Records that have not been released by the end of the block are dropped.
         """
         self._held = []
         try:
@@ -41,20 +41,19 @@ class RecordBuffer:
             self.dropped_endings = {record["run"] for record in self._held if record["kind"] == "end"}
             self._held = None
 
-    def take(self) -> list[Record]:
-        """Return the records held back since the last call; `release` sends them."""
-        if self._held is None:
-            return []
-        records, self._held = self._held, []
-        return records
+    @property
+    def held(self) -> list[Record]:
+        """The records held back since the last release."""
+        return list(self._held or ())
 
-    def put_back(self, records: Iterable[Record]) -> None:
-        """Hold back records that could not be released."""
-        if self._held is not None:
-            self._held[:0] = records
+    def release(self, records: Sequence[Record]) -> None:
+        """Send the oldest records that are held back, or those of a checkpoint.
 
-    def release(self, records: Iterable[Record]) -> None:
-        """Send records. Sending a record twice is harmless, even from two processes."""
+        Sending a record twice is harmless, even from two processes. Until all are sent, they are still held, so that an
+        interruption at any moment leaves no run without an end.
+        """
         for record in records:
             self._outbox.append(record)
         self._outbox.sync()
+        if self._held is not None:
+            del self._held[: len(records)]

@@ -7,6 +7,7 @@ import errno
 import functools
 import itertools
 import shutil
+import signal
 import sqlite3
 import threading
 from collections import Counter
@@ -535,6 +536,25 @@ def test_batches_of_a_sweep_may_repeat_runs(folder: Folder) -> None:
     assert batches[0] == batches[1] == batches[2][:1]
     assert folder.statuses() == ["FINISHED"] * 2
     assert len(folder.records("sweep")) == 1
+
+
+@pytest.mark.parametrize("is_summary", [False, True])
+def test_no_run_is_left_running_by_a_signal_while_runs_start(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, is_summary: bool
+) -> None:
+    start = Tracker.start_runs
+
+    def start_and_interrupt(tracker: Tracker, runs: Sequence[tuple[str, Mapping, Mapping[str, str]]]) -> list[str]:
+        ids = start(tracker, runs)
+        if (runs[0][2]["kind"] == "sweep") == is_summary:
+            signal.raise_signal(signal.SIGINT)
+        return ids
+
+    monkeypatch.setattr(Tracker, "start_runs", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config()])
+    assert folder.statuses() == ([] if is_summary else ["KILLED"])
+    assert folder.statuses("sweep") == ["KILLED"]
 
 
 def from_elsewhere(folder: Folder, configs: Sequence[Config]) -> list[Config]:

@@ -308,6 +308,26 @@ def test_an_unknown_run_cannot_be_resumed(tracker: Tracker, uri: str) -> None:
     )
 
 
+def test_endings_are_held_back_until_they_are_sent(uri: str, tmp_path: Path) -> None:
+    with Tracker(uri, "harness", tmp_path) as tracker:
+        buffer, run_id = tracker.buffer, tracker.start_run("a run", {}, {})
+
+        def save_and_be_interrupted() -> None:
+            with buffer.hold():
+                tracker.end_run(run_id, "FINISHED")
+                assert [record["kind"] for record in buffer.held] == ["end"]
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            save_and_be_interrupted()
+        assert buffer.dropped_endings == {run_id}
+        with buffer.hold():
+            tracker.end_run(run_id, "FINISHED")
+            buffer.release(buffer.held)
+            assert buffer.held == []
+        assert buffer.dropped_endings == set()
+
+
 def test_records_are_written_without_being_asked_for(tracker: Tracker, client: MlflowClient) -> None:
     """A user looks at the UI while the sweep runs."""
     run_id = tracker.start_run("a", {}, {})

@@ -6,21 +6,21 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow.entities import Run as Record
 from mlflow.exceptions import MlflowException
-from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
-from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
 from harness.sweep.batch import POLL_SECONDS, Batch
+from harness.sweep.checkpoint_facts import RecorderFacts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.plan import Run
@@ -31,7 +31,7 @@ from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import Job, TaskFiles
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, new_order, write_order
-from harness.sweep.tasks.partition import partition, tiles_of
+from harness.sweep.tasks.partition import partition, read_partition, tiles_of, write_partition
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.scaling import default_tasks
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
@@ -40,8 +40,6 @@ from harness.training.events import Failed
 
 END_SECONDS, KILL_SECONDS = 60.0, 5.0
 """How long a worker may take to exit after writing its result, and after it was killed."""
-
-_PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
 
 class TaskBatch(Batch):
@@ -83,10 +81,9 @@ class TaskBatch(Batch):
             time.sleep(POLL_SECONDS)
         self._store.tracker.deliver_leftovers()
         self._recorder.add(self._runs)
-        self._tasks = dict(enumerate(self._read_partition(display), 1))
+        self._tasks = dict(enumerate(read_partition(self._folder, self._runs, display.say), 1))
         divided = {run for runs in self._tasks.values() for run in runs}
-        for number in self._tasks:
-            self._adopt(number)
+        self._adopt(self._tasks)
         # A task without a result is continued even if the store has all of its runs, because their test metrics and
         # models may exist only in its worker's checkpoint.
         for run in self._reuse_results([run for run in self._runs if run not in divided], display):
@@ -101,18 +98,6 @@ class TaskBatch(Batch):
             if have_failed and all(refusals) and not self._recorder.has_trained(except_for=todo):
                 raise ConfigError(f"{refusals[0]}.")
 
-    def _read_partition(self, display: Display) -> list[list[Run]]:
-        """Return the runs, by task, that an earlier driver of this batch assigned; empty if there was none."""
-        path, by_signature = self._folder / "partition.json", {run.signature: run for run in self._runs}
-        try:
-            found = read_json(path, _PARTITION_KIND, _PARTITION)
-        except FileNotFoundError:
-            return []
-        except StateError as error:
-            display.say(f"resume: {error} {moved_aside(path)}")
-            return []
-        return [[by_signature[signature] for signature in task if signature in by_signature] for task in found]
-
     def _divide(self, todo: Sequence[Run], display: Display) -> None:
         """Assign runs without a task to new tasks, and write the partition and the task files."""
         divided = {run for runs in self._tasks.values() for run in runs}
@@ -121,8 +106,7 @@ class TaskBatch(Batch):
             tiles = tiles_of(scans)
             tasks = partition(tiles, self._cluster.tasks or default_tasks(tiles, self._cluster))
             self._tasks |= dict(enumerate(tasks, max(self._tasks, default=0) + 1))
-            signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
-            write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
+            write_partition(self._folder, [*self._tasks.values()])
         self._scans = ()  # Their models are no longer needed.
         # Task files of an earlier driver may refer to other code, another folder or another summary run.
         for number in self._open_tasks():
@@ -191,21 +175,18 @@ class TaskBatch(Batch):
         self._store.tracker.check_lease()
         alive = self._states = self._cluster.alive(self._jobs_of(open_tasks))
         list(self._folder.iterdir())  # On a network file system, this makes files from other machines visible.
-        ended, waiting = set(), []
-        for number in sorted(open_tasks):
-            files, attempts = self._files(number), self._attempts[number]
-            # A worker may still be running even if its job is unknown or the cluster has given it up.
-            is_alive = number in alive or files.is_held
-            if self._adopt(number):
-                ended.add(number)
-                continue
+        # A worker may still be running even if its job is unknown or the cluster has given it up.
+        running = {number for number in open_tasks if number in alive or self._files(number).is_held}
+        ended, waiting = self._adopt(sorted(open_tasks)), []
+        for number in sorted(open_tasks - ended):
+            attempts, is_alive = self._attempts[number], number in running
             if said := attempts.look(self._jobs.get(number), is_alive):
                 display.say(said)
             if not is_alive and attempts.defeat:
                 self._fail(number, attempts.defeat, display)
                 ended.add(number)
             elif not is_alive:
-                waiting.append(files)
+                waiting.append(self._files(number))
         may_submit = waiting and self._store.tracker.has_lease()  # If not, at a later check.
         for files, job in self._cluster.submit(waiting, self._logs) if may_submit else ():
             files.write_job(job)
@@ -213,20 +194,26 @@ class TaskBatch(Batch):
             self._attempts[files.number].started()
         return ended
 
-    def _adopt(self, number: int) -> bool:
-        """Take over the result of a task; return False if there is none, or if the store does not agree."""
-        files, runs = self._files(number), self._tasks[number]
-        if not (result := files.result()):
-            return False
-        facts, arrays = result
-        records = self._store.reader.by_id([state["run_id"] for state in facts["runs"].values()])
-        if not all(_agrees(run, facts["runs"], records) for run in runs):
-            files.drop_result()
-            return False
-        self._recorder.adopt(runs, facts, arrays)
-        for run in runs:
-            set_recorded_after_the_end(records[run.run_id], self._store)
-        return True
+    def _adopt(self, tasks: Iterable[int]) -> set[int]:
+        """Take over the results of tasks; return those that have a result with which the store agrees."""
+        ids = {n: [state["run_id"] for state in facts["runs"].values()] for n, (facts, _) in self._results(tasks)}
+        records = self._store.reader.by_id([*itertools.chain.from_iterable(ids.values())])
+        adopted: list[int] = []
+        for number, (facts, arrays) in self._results(ids):  # Read again, since all weights may not fit in memory.
+            runs = self._tasks[number]
+            if all(_agrees(run, facts["runs"], records) for run in runs):
+                self._recorder.adopt(runs, facts, arrays)
+                adopted.append(number)
+            else:
+                self._files(number).drop_result()
+        ended = [records[run.run_id] for number in adopted for run in self._tasks[number]]
+        set_recorded_after_the_end(ended, self._store)
+        return {*adopted}
+
+    def _results(self, tasks: Iterable[int]) -> Iterator[tuple[int, tuple[RecorderFacts, dict[str, np.ndarray]]]]:
+        for number in tasks:
+            if result := self._files(number).result():
+                yield number, result
 
     def _fail(self, number: int, why: str, display: Display) -> None:
         """Mark the runs of a task as failed, in the records that its workers started, if there are any."""
