@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,13 @@ def collector() -> Iterator[None]:
     gc.enable()
     gc.unfreeze()
     gc.set_threshold(*threshold)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Do not ignore SIGINT, as a shell makes its background jobs do, and commands that a test starts inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -961,7 +961,6 @@ def test_an_interrupted_sweep_leaves_no_run_running(
     trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
     over = threading.Event()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it in background processes.
 
     def interrupt() -> None:
         is_under_way(tmp_path)

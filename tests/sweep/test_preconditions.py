@@ -1,4 +1,4 @@
-"""On a GPU, workers are rejected if they would wait for each other, or if their results would differ."""
+"""On a GPU, workers are rejected if they would wait for each other, or if results would differ; their tiles."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ def test_workers_on_gpus(
 ) -> None:
     gpu = LocalExecutor("/GPU:0", "GPU (a card)")
     monkeypatch.setattr("harness.sweep.runner.choose_executor", lambda runtime, **_: gpu)
+    with pytest.raises(ConfigError, match=refusal):
+        train(tmp_path, lane_tile, **place)
+
+
+@pytest.mark.parametrize(
+    ("place", "used"), [({}, True), ({"cluster": Workers(WorkersConfig())}, False), (WORKER, False)]
+)
+def test_workers_do_not_use_measured_tiles(
+    place: dict[str, Any], used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def choose(runtime: RuntimeConfig, *, measured: bool) -> LocalExecutor:
+        asked.append(measured)
+        return LocalExecutor("/CPU:0", "CPU")
+
+    monkeypatch.setattr("harness.sweep.runner.choose_executor", choose)
+    with pytest.raises(ConfigError, match="no such file"):
+        train(tmp_path, None, **place)
+    assert asked == [used]
+
+
+def train(folder: Path, lane_tile: int | None, **place: Any) -> None:
+    """Train a configuration without data."""
     config = Config(
         chunksize=100,
         learning_rate=0.1,
@@ -44,12 +68,9 @@ def test_workers_on_gpus(
         loss=Loss.mse,
         model={"_target_": "harness.models.linear"},
         optimizer={"name": "adam"},
-        data=DataConfig(features=["x"], target="y", path=str(tmp_path / "none.csv")),
-        runtime=RuntimeConfig(cache=str(tmp_path), lane_tile=lane_tile),
+        data=DataConfig(features=["x"], target="y", path=str(folder / "none.csv")),
+        runtime=RuntimeConfig(cache=str(folder), lane_tile=lane_tile),
         tracking=TrackingConfig(uri="http://127.0.0.1:9"),
     )
-    with (
-        pytest.raises(ConfigError, match=refusal),
-        Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=tmp_path, **place) as sweep,
-    ):
+    with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder, **place) as sweep:
         sweep.train([config])
