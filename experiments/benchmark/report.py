@@ -83,8 +83,12 @@ def record(
             metrics = {f"time/{name}_s": span.mid for name, span in spans.items()} | {"memory/peak_mb": timing.peak_mb}
             tracker.log(run, metrics | {"times_the_harness": ratio(timing, case.harness) or 0.0})
             tracker.end_run(run, "FINISHED")
-        measured = {re.sub(r"[,/() ]+", " ", goal.what): goal.measured for goal in goals if goal.measured is not None}
-        tracker.log(sweep, {f"goal/{what.strip()}": value for what, value in measured.items()})
+        tracker.log(sweep, {metric_name(goal): goal.measured for goal in goals if goal.measured is not None})
         for file in filter(Path.exists, (page, page.with_suffix(".png"))):
             tracker.log_artifact(sweep, file)
         tracker.end_run(sweep, "FINISHED")
+
+
+def metric_name(goal: Goal) -> str:
+    """Return a name that MLflow accepts."""
+    return f"goal/{re.sub(r'[^A-Za-z0-9_.:-]+', ' ', goal.what).strip()}"

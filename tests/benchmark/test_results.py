@@ -9,7 +9,7 @@ import pytest
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import measure, report
 from experiments.benchmark.cases import Case, cases
-from experiments.benchmark.goals import goals
+from experiments.benchmark.goals import Goal, goals
 from experiments.benchmark.measure import Benchmark
 from experiments.benchmark.task import Fit, Outcome, Task
 from experiments.benchmark.timing import Part, Row, Span, Timing, ratio, span, timing, total
@@ -82,6 +82,10 @@ def test_goals_are_reached_missed_or_not_measured(rows: list[Row]) -> None:
     assert found["T(4)/T(1), with compilation"] == (1.5, "reached")
     assert found["64 lanes, chunk 100, microseconds per update"] == (11.0, "not reached")
     assert found["lanes trained by one scan"] == (1024, "reached")
+
+
+def test_goals_have_names_that_stores_accept() -> None:
+    assert report.metric_name(Goal("256 proposals, % of (all) a/b", 5, 1.0)) == "goal/256 proposals of all a b"
 
 
 def test_tables_mark_scaled_and_missing_peers(rows: list[Row]) -> None:
