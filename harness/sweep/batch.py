@@ -22,7 +22,6 @@ from harness.sweep.resume import (
     Store,
     UnusableCheckpoint,
     continue_recording,
-    ended_elsewhere,
     restore,
     runs_to_train,
 )
@@ -127,14 +126,9 @@ class Batch:
         while self._may_resume and (saved := self._checkpoint.load(display.say)):
             try:
                 todo = runs_to_train(saved.facts, self._runs)
+                # Also runs that have ended: if another process retrains one, its record contradicts the checkpoint.
                 if not {run for run in todo if not run.status} <= {*mine}:
                     return False
-                newer_is_lost = self._checkpoint.was_rejected
-                if ended := ended_elsewhere(todo, saved.facts, self._store, newer_is_lost=newer_is_lost):
-                    self._checkpoint.clear()
-                    some = f"{ended} of its {count(len(todo), 'run')}"
-                    display.say(f"resume: discarding the checkpoint, because another process has finished {some}")
-                    continue
                 loop = self._loop(todo, display)
                 number = restore(saved, loop, self._runs, self._store)
             except UnusableCheckpoint as error:
@@ -145,9 +139,12 @@ class Batch:
                     display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error})")
                 continue
             self._may_resume = False
-            self._reuse_results([run for run in todo if not run.status], display)
-            ended = sum(bool(run.status) for run in todo)
-            display.say(f"resume: continuing from the checkpoint; {ended} of {count(len(todo), 'run')} had ended")
+            left = [run for run in todo if not run.status]
+            before = f"{len(todo) - len(left)} of {count(len(todo), 'run')} had ended"
+            # A process records the end of a run only after saving it, so these ends are others' if nothing is lost.
+            lacking = self._reuse_results(left, display, may_be_own=self._checkpoint.lacks_newest)
+            since = f", and another process has finished {len(left) - len(lacking)} since"
+            display.say(f"resume: continuing from the checkpoint; {before}{since if len(lacking) < len(left) else ''}")
             loop.run(number)
             return True
         if self._may_resume and self._checkpoint.was_rejected:
@@ -188,19 +185,22 @@ class Batch:
             some = f"{finished} of {count(runs, 'run')} {are} already finished"
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
 
-    def _reuse_results(self, runs: Sequence[Run], display: Display) -> list[Run]:
-        """Take results from the store, and return the runs that have none."""
+    def _reuse_results(self, runs: Sequence[Run], display: Display, *, may_be_own: bool = True) -> list[Run]:
+        """Take results from the store, and return the runs that have none.
+
+        If a run's id is known here, its result `may_be_own`: from training that a lost checkpoint contained. Then the
+        run is trained to the end again, since its weights and test metrics exist nowhere else.
+        """
         tracker, locks = self._store.tracker, self._store.locks
         claimed = locks.others()
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
         states = find_states(runs, records, claimed, locks.knows, tracker.experiment_id)
-        # A run that continues from an older checkpoint is trained to the end again, since its weights are needed.
         known = {
             run: state.record
             for run, state in states.items()
-            if state.has_result and state.record and state.record.info.run_id != run.run_id
+            if state.has_result and state.record and not (may_be_own and state.record.info.run_id == run.run_id)
         }
         self._store.recorder.reuse(known)
         if lacking := sum(state.name == WITHOUT_MODEL for state in states.values()):

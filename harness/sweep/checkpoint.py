@@ -80,6 +80,11 @@ class Checkpoint:
         """True once enough time has passed since the last save."""
         return time.monotonic() >= self._next
 
+    @property
+    def lacks_newest(self) -> bool:
+        """True if the newest checkpoint is missing, whichever process has set it aside."""
+        return not (self._folder / _LAST).exists()
+
     def load(self, say: Callable[[str], None]) -> Saved | None:
         """Return the newest usable checkpoint, or None if there is none; `say` reports damaged ones."""
         for path in (self._folder / _LAST, self._folder / _BEFORE):
@@ -99,11 +104,6 @@ class Checkpoint:
             if (self._folder / name).exists():
                 set_aside(self._folder / name)
                 return
-
-    def clear(self) -> None:
-        """Delete the checkpoints, but keep the folder."""
-        for name in (_LAST, _BEFORE):
-            (self._folder / name).unlink(missing_ok=True)
 
     def save(self, saved: Saved) -> None:
         """Save a checkpoint; the last one is kept as well, and the one before that is replaced."""

@@ -117,6 +117,10 @@ class Task(Protocol):
         """Train all lanes to their last stops."""
         ...
 
+    def leave(self, lanes: Collection[int]) -> None:
+        """End lanes before `run`, without events."""
+        ...
+
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
         """Return the seconds that one update of each of these lanes takes when trained alone."""
         ...

@@ -20,7 +20,6 @@ from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import ALONE
 from harness.sweep.run_locks import RunLocks
-from harness.sweep.run_state import find_states
 from harness.sweep.scan_loop import ScanLoop
 from harness.tracking.point_ledger import is_complete
 from harness.tracking.reader import RunReader
@@ -52,30 +51,6 @@ def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
     if not {record["run"] for record in facts["records"]} | facts["points"].keys() <= ids:
         raise UnusableCheckpoint("it has records of other runs")
     return [by_signature[signature] for signature in wanted]
-
-
-def ended_elsewhere(runs: Sequence[Run], facts: Facts, store: Store, *, newer_is_lost: bool) -> int:
-    """Return how many of the `runs` of a checkpoint have since been ended by another process, with a result.
-
-    A process records the end of a run only after saving it. So if a run has ended, but the checkpoint does not know,
-    another process has trained it; unless a newer checkpoint is lost, and the record is one that was started here.
-    """
-    states = facts["recorder"]["runs"]
-    left = [run for run in runs if not states[run.signature]["status"]]
-    if not left or left[0].config.runtime.rerun:
-        return 0
-    experiment_id, locks = store.tracker.experiment_id, store.locks
-    found = store.reader.of_signatures(experiment_id, [run.signature for run in left])
-    now = find_states(left, found, set(), locks.knows, experiment_id)
-    ended = {run: state.record for run, state in now.items() if state.has_result and state.record}
-    if newer_is_lost:
-        own = {run: states[run.signature]["run_id"] for run in ended}
-        ended = {
-            run: record
-            for run, record in ended.items()
-            if record.info.run_id != own[run] or not locks.is_here(record.data.tags)
-        }
-    return len(ended)
 
 
 def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> int:

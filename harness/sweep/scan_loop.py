@@ -101,6 +101,7 @@ class ScanLoop:
             stop.exit()
         with self.tracker.buffer.hold():
             for number, scan in enumerate(self.scans[first:], first):
+                self._leave(scan)
                 self._save(number)
                 self._train(number, scan)
                 self.recorder.scanned(scan.task.clocks)
@@ -109,6 +110,11 @@ class ScanLoop:
             for scan in self.scans:  # Includes scans that an earlier process trained, but may not have timed.
                 self._time_alone(scan)
         self.display.clear()
+
+    def _leave(self, scan: PreparedScan) -> None:
+        """End the lanes whose runs have all ended elsewhere; while a search compares lanes, it needs all of them."""
+        if not self.rungs or all(run.status for run in self.runs):
+            scan.task.leave([lane for lane, runs in enumerate(scan.lanes) if all(run.status for run in runs)])
 
     def _train(self, number: int, scan: PreparedScan) -> None:
         if scan.task.reduction:

@@ -148,6 +148,13 @@ class Tile(TrainedTile):
                 yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
                 self.positions.pop(lane, None)  # Evaluating its weights may have failed.
 
+    def drop(self, lanes: Collection[int]) -> None:
+        """End `lanes` without an event, even within an epoch."""
+        for lane in lanes:
+            self.positions.pop(lane, None)
+        if not self.positions:
+            self._curve.clear()  # Without lanes, nothing else clears it.
+
     def _stopped(
         self,
         lane: int,

@@ -237,6 +237,11 @@ class Scan:
         self._epoch, self._row = epoch, row
         self.clocks = Clocks(*map(float, clocks))
 
+    def leave(self, lanes: Collection[int]) -> None:
+        """End lanes before `run`, without events; they are neither trained nor evaluated."""
+        for tile in self._arranged.tiles:
+            tile.drop(lanes)
+
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
         """Return the seconds that one update of each of these lanes takes when trained alone.
 

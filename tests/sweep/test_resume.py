@@ -40,6 +40,7 @@ from harness.tracking.run_search import REPRODUCES
 from harness.tracking.tracker import Tracker
 from harness.training.events import Event, Progress
 from harness.training.feed import FeedLimits
+from harness.training.tile import Tile
 from harness.training.trainer import Scan
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
@@ -563,23 +564,63 @@ def from_elsewhere(folder: Folder, configs: Sequence[Config]) -> list[Config]:
     return [replace(config, runtime=replace(config.runtime, cache=cache)) for config in configs]
 
 
-def test_what_another_process_has_finished_is_not_continued_from_a_checkpoint(
-    folder: Folder, stop_after: Callable[[int | None], None]
+def test_what_another_process_has_finished_leaves_the_checkpoint(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = [folder.config(), folder.config(500)]
+    """The best model and the test metrics of the run that ended before the kill are only in the checkpoint."""
+    configs = [folder.config(100, rate=0.1, epochs=1), folder.config(500), folder.config("full")]
+    configs = [replace(config, data=replace(config.data, test=0.2)) for config in configs]
+    (folder.path / "undisturbed").mkdir()
+    undisturbed = Folder(folder.path / "undisturbed")
+    own = replace(configs[0].tracking, uri=undisturbed.uri)
+    undisturbed.train([replace(config, tracking=own) for config in configs], alone=True)
     stop_after(7)
     with pytest.raises(KeyboardInterrupt):
         folder.train(configs, alone=True)
     stop_after(None)
-    folder.train(from_elsewhere(folder, configs[:1]), alone=True)
-    ended = {record.info.run_id: record.info.end_time for record in folder.records() if record.info.status != "KILLED"}
-    folder.train(configs, alone=True)
-    assert "resume: discarding the checkpoint, because another process has finished 1 of its 2 runs\n" in folder.said
-    assert "1 of 2 runs is already finished; skipping it" in folder.said
-    assert "continuing from the checkpoint" not in folder.said
-    assert len(ended) == 1
-    assert ended.items() <= {record.info.run_id: record.info.end_time for record in folder.records()}.items()
+    (run,) = folder.train(from_elsewhere(folder, configs[1:2]), alone=True)
+    other = MlflowClient(folder.uri).get_run(run.run_id)
+    trained: set[int] = set()
+    advance = Tile.advance
+    monkeypatch.setattr(Tile, "advance", lambda self, block: trained.add(self._chunk) or advance(self, block))
+    for looks, ended in (2, "1 of 3 runs had ended, and another process has finished 1 since\n"), (None, "2 of 3 "):
+        stop_after(looks)
+        with pytest.raises(KeyboardInterrupt) if looks else contextlib.nullcontext():
+            folder.train(configs, alone=True)
+        assert f"resume: continuing from the checkpoint; {ended}" in folder.said
+    assert 500 not in trained
+    after = MlflowClient(folder.uri).get_run(other.info.run_id)
+    assert (after.info.end_time, after.data.tags) == (other.info.end_time, other.data.tags)
+    assert folder.statuses() == ["FINISHED"] * 3
+    numbers = folder.numbers()
+    assert undisturbed.numbers().items() <= numbers.items()
+    assert any(key == "test/loss" for _, key in undisturbed.numbers())
+    best = [[r.info.run_name for r in each.records() if r.outputs.model_outputs] for each in (undisturbed, folder)]
+    assert [len(names) for names in best] == [1, 2]
+    assert {*best[0]} < {*best[1]}
+
+
+@pytest.mark.slow
+def test_what_a_lost_checkpoint_contained_is_not_mistaken_for_the_result_of_another_process(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the process that sets the checkpoint aside is killed before it trains."""
+    configs = [folder.config(epochs=1), folder.config("full", rate=1e-4)]
+    monkeypatch.setattr(Checkpoint, "due", True)
+    stop_after(10)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    assert folder.statuses() == ["FINISHED", "KILLED"]
+    (last,) = (folder.path / "cache" / "checkpoints").glob("*/state")
+    last.rename(last.with_name("state.damaged"))
+    stop_after(None)
+    folder.train(configs)
+    assert "resume: continuing from the checkpoint; 0 of 2 runs had ended\n" in folder.said
     assert folder.statuses() == ["FINISHED"] * 2
+    assert {record.data.params["epochs"]: bool(record.outputs.model_outputs) for record in folder.records()} == {
+        "1": True,
+        "2": False,
+    }
     folder.numbers()
 
 
