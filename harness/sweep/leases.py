@@ -104,7 +104,7 @@ class Leases(RunLocks):
         """
         session_id, signature = (record.data.tags.get(key, "") for key in (LEASE, "signature"))
         if not session_id:
-            return self.is_here(record.data.tags)
+            return self._is_here(record.data.tags)
         name = f"{record.info.experiment_id}/{signature}"
         return self.session.has(name) or not self.session.may_be_alive(session_id)
 
@@ -127,4 +127,4 @@ class Leases(RunLocks):
         self.session.drop([name])
 
     def _has_ended(self, tags: Mapping[str, str]) -> bool:
-        return self.is_here(tags) and not self.is_alive(tags.get(_PROCESS, ""))
+        return self._is_here(tags) and not self.is_alive(tags.get(_PROCESS, ""))

@@ -149,7 +149,7 @@ class RunLocks:
 
     def knows(self, record: Record) -> bool:
         """Return True if the process that trains a run would be seen here if it were alive."""
-        return self.is_here(record.data.tags)
+        return self._is_here(record.data.tags)
 
     def reserve(self, names: Iterable[str]) -> set[str]:
         """Keep other machines from training the runs in `names`, and return those that no other machine is training."""
@@ -168,7 +168,7 @@ class RunLocks:
     def _machine(self) -> dict[str, str]:
         return {"host": socket.gethostname(), "claims": self.place}
 
-    def is_here(self, tags: Mapping[str, str]) -> bool:
+    def _is_here(self, tags: Mapping[str, str]) -> bool:
         """Return True if these tags are of a process that keeps its claims here."""
         return self._machine.items() <= tags.items()
 
