@@ -111,10 +111,10 @@ def report(case: str, kind: Device, *, evaluates: bool) -> None:
     call = CallMemory.of(stack, UpdateMemory.of(stack, 1), device, is_sliced=rows < found.chunk)
     if evaluates:
         evaluation = Evaluation(stack, Scaler.of(table, Scaling.standard), tile)
-        sums = evaluation.start()
+        sums, length = evaluation.start(), stack.strategy.evaluated_rows
         evaluation.add(sums, found.lanes, empty)  # Compiles, but does not use any memory.
         measured = peak_bytes(lambda: evaluation.add(sums, found.lanes, empty._replace(stop=len(found.x))), device)
-        estimated, title = call.of_evaluation(tile, found.overlap), f"evaluation of {found.overlap:,} rows"
+        estimated, title = call.of_evaluation(tile, length), f"evaluation of {length:,} rows"
     else:
         state = found.loop.start(found.lanes)
         found.loop.compile(state, empty)

@@ -144,7 +144,7 @@ class RuntimeConfig:
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
             lanes that can share a call, up to 1,024 or as many as fit in half of its memory. `harness tune` replaces
-            these defaults by what it measures. Unless it is set, tiles are made smaller if memory is short. Changes
+            these defaults with what it measures. Unless it is set, tiles are made smaller if memory is short. Changes
             rounding: results are bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks if that is faster; false
             trains on the rows, as for all other models. Changes rounding.

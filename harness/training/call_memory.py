@@ -71,15 +71,15 @@ class CallMemory:
         state, lane = stack.update_bytes - weights + sums, stack.update_bytes + 2 * sums
         return cls(state, lane, row, evaluated, most, most_evaluated, workspace)
 
-    def of_call(self, tile: int, step_rows: int, slice_rows: int) -> float:
+    def of_call(self, tile: int, step_rows: int, evaluated_rows: int) -> float:
         """Return the bytes that a call adds, the larger of an update and an evaluation.
 
         Args:
             tile: Lanes per call.
             step_rows: Rows that an update computes at once; 0 if it uses Gram matrices.
-            slice_rows: Rows that an evaluation computes at once.
+            evaluated_rows: Rows that an evaluation computes at once.
         """
-        return max(self.of_update(tile, step_rows), self.of_evaluation(tile, slice_rows))
+        return max(self.of_update(tile, step_rows), self.of_evaluation(tile, evaluated_rows))
 
     def of_update(self, tile: int, rows: int) -> float:
         """Return the bytes that an update adds."""

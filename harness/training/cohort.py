@@ -82,7 +82,7 @@ class Cohort:
     @property
     def call_bytes(self) -> float:
         """Bytes that a call needs in addition."""
-        return self.call.of_call(self.tile, self.step_rows, self.strategy.slice_rows)
+        return self.call.of_call(self.tile, self.step_rows, self.strategy.evaluated_rows)
 
     def with_tile(self, tile: int) -> Cohort:
         """Return the cohort with other tiles."""

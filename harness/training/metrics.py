@@ -67,7 +67,7 @@ class Evaluation:
         return self._stack.objective.confusion([value.numpy() for value in sums.objective], lane)
 
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
-        length = self._stack.strategy.slice_rows
+        length = self._stack.strategy.evaluated_rows
 
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
             inside = tf.range(length) < rows - start

@@ -47,3 +47,28 @@ def numbers(state: State, name: str, shape: Sequence[int | None], least: int, mo
     if values.size and not (least <= values.min() and values.max() <= most):
         raise ValueError(f"{name} is out of range")
     return values
+
+
+def position(state: State, epochs: int, rows: int, slice_rows: int) -> tuple[int, int]:
+    """Return the epoch and the row at which a scan continues.
+
+    Raises:
+        ValueError: No block ends there.
+    """
+    epoch, row = map(int, numbers(state, "position", [2], 0, max(epochs + 1, rows)))
+    is_between_blocks = row == rows or (row < rows and row % slice_rows == 0)
+    if not 1 <= epoch <= epochs + (row == 0) or not is_between_blocks:
+        raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
+    return epoch, row
+
+
+def durations(state: State, name: str, count: int) -> list[float]:
+    """Return an array of seconds.
+
+    Raises:
+        ValueError: The array has another type or length, or contains a number that is not a duration.
+    """
+    values = array(state, name, np.float64, [count])
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError(f"{name}: not valid durations")
+    return values.tolist()

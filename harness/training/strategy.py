@@ -34,12 +34,17 @@ class Strategy:
     Attributes:
         compiler: What compiles the loops.
         is_unrolled: Whether the lanes of a tile are computed one after another instead of as one batch.
-        slice_rows: Rows computed at once, a power of two; longer chunks and the holdout are summed slice by slice.
+        slice_rows: Rows computed at once, a power of two; longer chunks are summed slice by slice.
     """
 
     compiler: Literal["xla", "graph"]
     is_unrolled: bool
     slice_rows: int
+
+    @property
+    def evaluated_rows(self) -> int:
+        """Rows of the holdout computed at once; few of them, so that an evaluation needs less memory than an update."""
+        return min(self.slice_rows, SLICE_ROWS)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function`, compiled once for each combination of argument shapes; all arguments are tensors."""

@@ -25,7 +25,7 @@ from harness.training.events import Ending, EpochEnd, Event, Failed, OutOfMemory
 from harness.training.feed import Feed, FeedLimits
 from harness.training.lane import Lane
 from harness.training.packing import pack, require_one_place
-from harness.training.saved_state import array, arrays_under, numbers, require_names
+from harness.training.saved_state import arrays_under, durations, position, require_names
 from harness.training.scan_memory import Load, blocks_bytes
 from harness.training.slices import DeviceBlock, NotSent
 from harness.training.stopper import Stopper
@@ -40,6 +40,7 @@ class Scan:
         rows: Number of training rows, which is the number of rows per epoch.
         epochs: Number of epochs of the lane that trains longest.
         reduction: A sentence that says what was reduced for lack of memory before training; empty if nothing was.
+        workers: Maximum number of calls at the same time.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Scan:
         arranged.cohorts = [*fitted.cohorts]
         if fitted.calls < load.calls:
             self._devices.workers = fitted.calls * fitted.devices
+        self.workers = self._devices.workers
         arranged.build()
         self._devices.place(arranged.tiles)
         self._calls = Calls(self._devices, arranged)
@@ -166,11 +168,6 @@ class Scan:
                 yield Progress(epoch * self.rows, epoch)
 
     @property
-    def workers(self) -> int:
-        """Maximum number of calls at the same time."""
-        return self._devices.workers
-
-    @property
     def device_bytes(self) -> int:
         """Memory of the scan's device in bytes; 0 if unknown."""
         return total_bytes(self._device)
@@ -215,13 +212,8 @@ class Scan:
             ValueError: The state does not belong to this scan, or has been changed.
             KeyError: An array is missing.
         """
-        epoch, row = map(int, numbers(state, "position", [2], 0, max(self.epochs + 1, self.rows)))
-        clocks = array(state, "clocks", np.float64, [len(fields(Clocks))])
-        is_between_blocks = row == self.rows or (row < self.rows and row % self._slice_rows == 0)
-        if not 1 <= epoch <= self.epochs + (row == 0) or not is_between_blocks:
-            raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
-        if not (np.isfinite(clocks).all() and (clocks >= 0).all()):
-            raise ValueError("its clocks are not valid durations")
+        epoch, row = position(state, self.epochs, self.rows, self._slice_rows)
+        clocks = durations(state, "clocks", len(fields(Clocks)))
         if self._arranged.restore(state):
             self._devices.place(self._arranged.tiles)
             self.reduction = ""
@@ -235,7 +227,7 @@ class Scan:
         if self._stopper:
             self._stopper.restore(stopper)
         self._epoch, self._row = epoch, row
-        self.clocks = Clocks(*map(float, clocks))
+        self.clocks = Clocks(*clocks)
 
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
         """Return the seconds that one update of each of these lanes takes when trained alone.

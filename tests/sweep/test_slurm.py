@@ -134,7 +134,7 @@ def test_workers_with_other_code_are_not_tried_again(
         code = driver.wait(timeout=120)
     said = (tmp_path / "log").read_text()
     assert code == 2, said
-    why = "task 1: the code of harness here differs from the driver's"
+    why = "task 1: the harness's code here differs from the driver's"
     assert re.search(rf"\nharness: {why} .*\(log: {tmp_path}/.*/slurm-[0-9_]+\.log\)\.\n$", said), said
     assert said.count("; it is not started again\n") == 2
     of_experiment = "experiment_id = (SELECT experiment_id FROM experiments WHERE name = 'other')"

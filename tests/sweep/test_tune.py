@@ -85,7 +85,7 @@ class Simulated:
     def run(self) -> Iterator[Event]:
         for block in range(1, 1000):
             if self._seconds is None or block == self._fails_in:
-                yield OutOfMemory("no memory", ())
+                yield OutOfMemory((), "no memory")
             else:
                 self.clocks.train += 100 * self._seconds
                 yield Progress(100 * block, 1)

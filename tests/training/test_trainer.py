@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
+from harness.training import lanes as lanes_module
 from harness.training.curves import thinned
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
@@ -147,6 +149,33 @@ def test_a_scan_resumes_bit_identically_from_any_state(table, build, gram):
             note(before, event)
         assert [history.numbers for history in before] == [history.numbers for history in whole]
         assert again.clocks.train > float(state["clocks"][2]) > 0
+
+
+@pytest.mark.slow
+def test_longer_slices_change_only_rounding(table, monkeypatch):
+    """As on a GPU, which computes more rows at once."""
+    data, limits = table(), FeedLimits(span_blocks=1)
+    lanes = [lane(chunk, stops=(3,), recipe_=recipe(mlp)) for chunk in (100, 1500, 2500, data.train_rows)]
+    usual = train(lanes, data, scaler(data))
+    choose = lanes_module.choose_strategy
+    monkeypatch.setattr(
+        lanes_module, "choose_strategy", lambda *how, **more: replace(choose(*how, **more), slice_rows=2048)
+    )
+    scan = make_scan(lanes, data, scaler(data), block_rows=2048, feed_limits=limits)
+    found, states = [History() for _ in lanes], [(scan.state(), [History() for _ in lanes])]
+    for event in scan.run():
+        note(found, event)
+        if isinstance(event, Progress):
+            states.append((scan.state(), copy.deepcopy(found)))
+    for ours, known in zip(found, usual, strict=True):
+        assert ours.epochs[-1].metrics == pytest.approx(known.epochs[-1].metrics, rel=1e-4)
+    state, before = states[4]  # Within the second epoch.
+    assert state["position"].tolist() == [2, 2048]
+    again = make_scan(lanes, data, scaler(data), feed_limits=limits)
+    again.restore(state)
+    for event in again.run():
+        note(before, event)
+    assert [history.numbers for history in before] == [history.numbers for history in found]
 
 
 def test_a_state_of_other_lanes_is_refused(table):

@@ -78,7 +78,7 @@ class Order(TypedDict):
 
 
 class TaskRefused(ConfigError):
-    """A worker's code, packages, data or device differ from the driver's, so it would train something else.
+    """A worker's code, packages or data differ from the driver's, or its device would change the results.
 
     It would refuse the task again, and is therefore not restarted.
     """
@@ -146,7 +146,7 @@ def require_same_code(order: Order) -> None:
     if order["code"] != code_digest():
         commits = ", ".join(f"{name} {commit[:12]}" for name, commit in _versions(order["commits"]).items())
         driver = f"the driver's ({commits})" if commits else "the driver's"
-        raise TaskRefused(f"{prefix}the code of harness here differs from {driver}. {remedy}")
+        raise TaskRefused(f"{prefix}the harness's code here differs from {driver}. {remedy}")
 
 
 @functools.cache
