@@ -70,6 +70,7 @@ class App:
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._is_copy = False  # True if a launcher has sent this object to another process.
+        self.one_by_one = False  # True if a launcher trains each job on its own.
         self.collects = False  # True if the sweeper collects runs trained by other processes.
 
     @property
@@ -109,6 +110,7 @@ class App:
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
         hide_passwords(job_folder(hydra_config), JOB_FILES)
+        self.one_by_one = folder is not None
         if self.error:
             return math.inf
         job = config.copy()
@@ -199,6 +201,11 @@ class App:
         """Measure the tiles in which the jobs train fastest."""
         require(
             self.cluster is None, "Workers use the default tiles, so there is nothing to tune. Remove hydra/launcher."
+        )
+        require(
+            not self.one_by_one,
+            "This launcher trains each run on its own, but tiles are for runs that are trained together. Remove "
+            "hydra/launcher.",
         )
         from harness.sweep.tune import tune
 
