@@ -180,6 +180,7 @@ class HarnessSweeper(Sweeper):
         """Train a batch with the launcher; `number` is that of its first job."""
         if isinstance(self._launcher, FusedLauncher):  # The launcher checks the jobs itself.
             return self._launcher.launch(batch, initial_job_idx=number)
+        self._app.one_by_one = True
         config: Any = self.config
         jobs, before = compose_jobs(self._loader, config, batch, number), len(self._app.runs)
         if self._app.previews:

@@ -1,10 +1,11 @@
 """Measures how far the default tiles are from the fastest ones, for small and large models and 1 to 256 lanes.
 
     python -m experiments.benchmark.tile_rule
-    python -m experiments.benchmark.tile_rule --models mlp,wide --lanes 8,64 --tiles 1,8,64
+    python -m experiments.benchmark.tile_rule --models mlp,wide --lanes 8,64
 
-Scans of the same lanes in different tiles take turns in one process, so that all of them see the same machine. Only
-the time spent on updates counts. docs/benchmark.md has results.
+The tiles are those that `harness tune` tries, and are compared as it does: scans of the same lanes take turns in one
+process, and the shortest lap counts. Times in parentheses are from earlier laps than the others. docs/benchmark.md has
+results.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
-import statistics
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,14 +35,12 @@ from harness.training.encoding import Encoding
 from harness.training.lane import Lane
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
-from harness.training.tile_trial import TileTrial, take_turns
+from harness.training.tile_length import candidates
+from harness.training.tile_trial import TRYING_SECONDS, Comparison, TileTrial, compare
 from harness.training.trainer import Scan
 
 SIDE = 32
 """Height and width of the images."""
-
-HOPELESS = 1.5
-"""Tiles that take this many times as long as the fastest ones are measured twice only."""
 
 
 class Case(NamedTuple):
@@ -94,24 +91,14 @@ def scan_of(case: Case, lanes: int, tile: int | None, table: Table) -> Scan:
     )
 
 
-def trials(
-    case: Case, lanes: int, tiles: Sequence[int], table: Table, repeats: int, seconds: float
-) -> dict[int, TileTrial]:
-    """Return the trials by tile; the default tile comes first."""
-    default = scan_of(case, lanes, None, table)
-    chosen = default.cohorts[0].tile
+def compared(case: Case, lanes: int, table: Table) -> tuple[int, Comparison]:
+    """Return the default tile, and the microseconds per lane and update by tile."""
+    options = scan_of(case, lanes, None, table).cohorts[0].options
     factor = case.chunk / lanes * 1e6
-    found = {chosen: TileTrial(default, factor)}
-    for tile in tiles:
-        if tile != chosen:
-            found[tile] = TileTrial(scan_of(case, lanes, tile, table), factor)
-    for number in range(repeats):
-        best = min((statistics.median(trial.laps) for trial in found.values() if trial.laps), default=0.0)
-        hopeful = [each for each in found.values() if number < 2 or statistics.median(each.laps) <= HOPELESS * best]
-        take_turns(hopeful, 1, seconds)
-    for trial in found.values():
-        trial.close()
-    return found
+    lengths = candidates(lanes, options.longest)
+    return options.default, compare(
+        lambda tile: TileTrial(scan_of(case, lanes, tile, table), factor), options.default, lengths
+    )
 
 
 def main() -> None:
@@ -119,9 +106,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--lanes", default="1,8,64,256")
-    parser.add_argument("--tiles", default="1,2,4,8,16,32,64")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.2, help="minimum duration of a measurement")
     given = parser.parse_args()
     print("| model | lanes | default tile | fastest tile | ratio | µs per lane and update, by tile |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
@@ -132,13 +116,16 @@ def main() -> None:
             place.mkdir()
             table = (images if name == "cnn" else generated)(place, case.rows)
             for lanes in map(int, given.lanes.split(",")):
-                tiles = [tile for tile in map(int, given.tiles.split(",")) if tile <= lanes]
-                found = trials(case, lanes, tiles, table, given.repeats, given.seconds)
-                micros = {tile: statistics.median(trial.laps) for tile, trial in found.items()}
-                default, best = next(iter(micros)), min(micros, key=micros.__getitem__)
-                others = ", ".join(f"{tile}: {number(micros[tile])}" for tile in sorted(micros))
+                default, found = compared(case, lanes, table)
+                micros = found.seconds
+                best = min(found.finalists, key=micros.__getitem__)
+                each = (f"{tile}: {number(micros[tile])}" for tile in micros)
+                times = ", ".join(
+                    time if tile in found.finalists else f"({time})" for tile, time in zip(micros, each, strict=True)
+                )
+                times += f"; no others after {TRYING_SECONDS} s" if found.is_cut else ""
                 cells = f"{case.title} | {lanes} | {default} | {best} | {micros[default] / micros[best]:.2f}"
-                print(f"| {cells} | {others} |", flush=True)
+                print(f"| {cells} | {times} |", flush=True)
 
 
 def number(value: float) -> str:

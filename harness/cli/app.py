@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import itertools
 import math
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import DictConfig, open_dict
 
 from harness.cli.compose import Job
 from harness.cli.environment import check_environment
-from harness.cli.hydra_errors import check_keys
+from harness.cli.job_configs import check_folder, paths, to_config, with_names
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.job_results import JobResult, run_ids
 from harness.cli.trust import OPTION, import_models, targets_of
-from harness.config import Config, DataConfig
+from harness.config import Config
 from harness.errors import ConfigError, require
 from harness.formatting import count
 from harness.runtime.secrets import masked, remember, remember_environment
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
 """Overrides that name or describe a whole sweep."""
-
-_COLUMNS = ("data.features", "data.target")
 
 
 class App:
@@ -75,6 +70,7 @@ class App:
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._is_copy = False  # True if a launcher has sent this object to another process.
+        self.one_by_one = False  # True if a launcher trains each job on its own.
         self.collects = False  # True if the sweeper collects runs trained by other processes.
 
     @property
@@ -114,6 +110,7 @@ class App:
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
         hide_passwords(job_folder(hydra_config), JOB_FILES)
+        self.one_by_one = folder is not None
         if self.error:
             return math.inf
         job = config.copy()
@@ -160,7 +157,7 @@ class App:
         """Add to the sweep the jobs that a launcher has trained in other processes; raise a failed job's error."""
         self.folder = folder
         ids = run_ids(ended, len(jobs), launcher)
-        configs = _with_names([to_config(job) for job in jobs])
+        configs = with_names([to_config(job) for job in jobs], _new_display)
         with self._open_sweep() as sweep:
             self.runs += sweep.collect(configs, ids)
 
@@ -205,6 +202,11 @@ class App:
         require(
             self.cluster is None, "Workers use the default tiles, so there is nothing to tune. Remove hydra/launcher."
         )
+        require(
+            not self.one_by_one,
+            "This launcher trains each run on its own, but tiles are for runs that are trained together. Remove "
+            "hydra/launcher.",
+        )
         from harness.sweep.tune import tune
 
         if self._configs:
@@ -225,8 +227,8 @@ class App:
         addresses = {address for config in configs for address in (config.tracking.uri, *paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
-            _check_folder("runtime.cache", cache)
-        configs = _with_names(configs)
+            check_folder("runtime.cache", cache)
+        configs = with_names(configs, _new_display)
         self._check_sources(configs)
         self._show("loading TensorFlow")
         import_models([] if self.worker_options else targets_of(configs))
@@ -249,38 +251,6 @@ class App:
             self._startup.phase(phase)
 
 
-def _with_names(configs: Sequence[Config]) -> list[Config]:
-    """Replace patterns in `data.features` with column names, reading the names of each file once."""
-    known: dict[str, Any] = {}
-    found = []
-    for config in configs:
-        data = config.data
-        if isinstance(data, DataConfig) and data.has_patterns:
-            from harness.data.features import name_features
-
-            key = repr(data)
-            if key not in known:
-                display = _new_display()
-                known[key] = name_features(data, Path(config.runtime.cache), display.reading, display.say)
-                display.clear()
-            config = dataclasses.replace(config, data=known[key])
-        found.append(config)
-    return found
-
-
-def to_config(job: Job) -> Config:
-    """Convert a job's configuration to the library's dataclass, and check it."""
-    try:
-        settings = job.settings()
-    except MissingMandatoryValue as error:
-        origin = OmegaConf.select(job.config, "data.origin") if error.full_key == "data.path" else None
-        source = f" Get the file from {origin}." if origin else ""
-        help_ = " `harness data describe FILE` lists the columns." if error.full_key in _COLUMNS else ""
-        raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.{help_}") from error
-    check_keys(settings)
-    return settings
-
-
 def _new_display() -> Display:
     from harness.sweep.display import Display  # Rich takes a moment to import.
 
@@ -295,15 +265,3 @@ def _options_of(arguments: Sequence[str]) -> list[str]:
         if name in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):
             found += [word] if equals else [word, following]
     return found
-
-
-def paths(config: Config) -> Sequence[str]:
-    """Return the location of a configuration's data."""
-    path = config.data.path
-    return path if isinstance(path, list) else [path or ""]
-
-
-def _check_folder(key: str, folder: str) -> None:
-    path = Path(folder).absolute()
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    require(existing.is_dir() and os.access(existing, os.W_OK), f"{key}: cannot write to {path}")

@@ -84,7 +84,8 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
     for line in other:
         display.say(f"differs: {line}")
     require(not (request.strict and other), f"--strict: {'; '.join(other)}")
-    (again,) = runner.train([config], display, command=request.command, tags={REPRODUCES: request.run_id})
+    tags = {REPRODUCES: request.run_id}
+    (again,) = runner.train([config], display, command=request.command, tags=tags, measured=False)
     return _compare(records, run, records.run(again.run_id), display)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli.app import paths
+from harness.cli.job_configs import paths
 from harness.cli.output import print_error
 from harness.cli.trust import import_models, targets_of
 from harness.errors import ConfigError

@@ -285,12 +285,12 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lane(plan: LanePlan, table: Table, precision: str) -> Lane:
-    identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss), precision], sort_keys=True)
     objective = make_objective(plan.loss, table)
     target = plan.model["_target_"]
-    code = find_target(target), source_code(target)  # Compare both, because a module may be imported again.
+    facts = [plan.model, source_code(target), plan.optimizer, asdict(plan.loss), precision]
+    identity = json.dumps(facts, sort_keys=True)
     build = model_builder(plan.model, objective.outputs, precision)
-    recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
+    recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, find_target(target)))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
 
 

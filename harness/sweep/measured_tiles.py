@@ -73,6 +73,10 @@ class MeasuredTiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self._path(kind), _KIND, content)
 
+    def forget(self, kind: str) -> None:
+        """Remove what is stored for a kind of updates."""
+        self._path(kind).unlink(missing_ok=True)
+
     def _path(self, kind: str) -> Path:
         return self.folder / f"{hash_json([self.device, kind])}.json"
 

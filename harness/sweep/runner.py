@@ -56,6 +56,7 @@ class Sweep:
         is_part: bool = False,
         cluster: Cluster | None = None,
         membership: Membership | None = None,
+        measured: bool = True,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -69,11 +70,13 @@ class Sweep:
             is_part: Whether it is part of another sweep, which already reports the data and the store.
             cluster: Where workers train; None trains in this process.
             membership: The sweep that these runs belong to, if its summary run is kept by another process.
+            measured: Whether to use the tiles that `harness tune` has measured, except with workers.
         """
         self._is_part = is_part
         self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
         self._cluster, self._membership = cluster, membership
+        self._measured = measured and not (cluster or membership)
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
         if cluster:
@@ -130,7 +133,7 @@ class Sweep:
         """
         if self._cluster and self._cluster.is_remote:
             require_server(configs[0].tracking.uri)
-        executor = choose_executor(configs[0].runtime, measured=not (self._cluster or self._membership))
+        executor = choose_executor(configs[0].runtime, measured=self._measured)
         if "GPU" in executor.device and (self._cluster or self._membership):
             require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
@@ -284,7 +287,8 @@ def train(
     command: str,
     folder: Path | None = None,
     tags: Mapping[str, str] | None = None,
+    measured: bool = True,
 ) -> list[Run]:
     """Train `configs` as a sweep with one batch; see `Sweep`."""
-    with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
+    with Sweep(display, command=command, folder=folder, tags=tags, measured=measured) as sweep:
         return sweep.train(configs)

@@ -24,7 +24,7 @@ from harness.sweep.preview import cohort_name, short_duration
 from harness.sweep.run_locks import only_one
 from harness.training.cohort import Cohort
 from harness.training.tile_length import candidates
-from harness.training.tile_trial import FEW, TileTrial, Unmeasurable, compare, take_turns
+from harness.training.tile_trial import TRYING_SECONDS, Comparison, TileTrial, Unmeasurable, compare
 
 CLEARLY = 1.1
 """A tile replaces the default one if updates take at least this many times as long in the default one."""
@@ -43,19 +43,22 @@ class _Found(NamedTuple):
         name: The cohort's name.
         lanes: Number of its lanes.
         default: The default tile.
-        seconds: Seconds per lane and update in each tile; empty if none could be measured.
+        result: Seconds per lane and update in each tile; None if they could not be measured.
     """
 
     name: str
     lanes: int
     default: int
-    seconds: dict[int, float]
+    result: Comparison | None
 
     @property
     def fastest(self) -> int:
         """The default tile, unless another one is clearly faster."""
-        best = min(self.seconds, key=self.seconds.__getitem__)
-        return best if self.seconds[self.default] >= CLEARLY * self.seconds[best] else self.default
+        if not self.result:
+            return self.default
+        seconds = self.result.seconds
+        best = min(self.result.finalists, key=seconds.__getitem__)
+        return best if seconds[self.default] >= CLEARLY * seconds[best] else self.default
 
 
 def tune(configs: Sequence[Config], display: Display) -> None:
@@ -73,6 +76,7 @@ def tune(configs: Sequence[Config], display: Display) -> None:
     display.clear()
     kept = MeasuredTiles.of(runtime, executor.description)
     kept.folder.mkdir(parents=True, exist_ok=True)
+    are_kept = False
     with contextlib.ExitStack() as held:
         for name in sorted([executor.device, *executor.others]) if "GPU" in executor.device else ():
             held.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", display.say))
@@ -84,11 +88,16 @@ def tune(configs: Sequence[Config], display: Display) -> None:
             for cohort in task.cohorts:
                 trials = _Trials(group, cohort, executor, task.workers)
                 with display.console.status(Text(f"measuring {trials.name} ...")):
-                    found.append(_Found(trials.name, len(cohort.lanes), cohort.options.default, trials.seconds()))
-                if found[-1].seconds:
-                    kept.keep(cohort.options.kind, found[-1].fastest, found[-1].seconds)
+                    result = trials.compared()
+                found.append(new := _Found(trials.name, len(cohort.lanes), cohort.options.default, result))
+                if result and new.fastest != new.default:
+                    kept.keep(cohort.options.kind, new.fastest, result.seconds)
+                    are_kept = True
+                else:
+                    kept.forget(cohort.options.kind)  # An earlier result.
             display.console.print(_table(found))
-    display.say("", f"The fastest tiles are kept in {kept.folder}; `harness plan` and `harness train` use them.")
+    uses = f"The faster tiles are kept in {kept.folder}; `harness plan` and `harness train` use them."
+    display.say("", uses if are_kept else "No tile was clearly faster than the default one, so none is kept.")
 
 
 class _Trials:
@@ -109,19 +118,20 @@ class _Trials:
             for lane in cohort.lanes
         ]
 
-    def seconds(self) -> dict[int, float]:
-        """Return the seconds per lane and update by tile; empty if they cannot be measured."""
+    def compared(self) -> Comparison | None:
+        """Return the seconds per lane and update by tile; None if they cannot be measured."""
         options = self._cohort.options
         try:
             probe = self._trial(options.default, 1)
-            take_turns([probe], FEW)
+            probe.lap()
+            probe.lap()
             probe.close()
             lengths = candidates(len(self._lanes), options.longest)
             growth = min(max(lengths[-1] / options.default, 1), GROWTH)
             rows = min(max(int(BLOCK_SECONDS / growth * probe.factor / probe.fastest), 1), self._block_rows)
             return compare(lambda tile: self._trial(tile, rows), options.default, lengths)
         except Unmeasurable:
-            return {}
+            return None
 
     def _trial(self, tile: int, block_rows: int) -> TileTrial:
         tiles, shares_scan = -(-len(self._lanes) // tile), self._cohort.options.shares_scan
@@ -152,10 +162,18 @@ def _table(found: Sequence[_Found]) -> Table:
     table.add_column("")
     for each in found:
         first = [Text(f"  {each.name}"), str(each.lanes)]
-        for tile, seconds in each.seconds.items():
-            notes = [*(["default"] if tile == each.default else []), *(["chosen"] if tile == each.fastest else [])]
-            table.add_row(*first, str(tile), short_duration(seconds), ", ".join(notes))
-            first = ["", ""]
-        if not each.seconds:
+        if not each.result:
             table.add_row(*first, str(each.default), "", "default, could not be measured")
+            continue
+        for tile, seconds in each.result.seconds.items():
+            marks = {
+                "default": tile == each.default,
+                "chosen": tile == each.fastest,
+                "dropped": tile not in each.result.finalists,
+            }
+            notes = ", ".join(mark for mark, is_true in marks.items() if is_true)
+            table.add_row(*first, str(tile), short_duration(seconds), notes)
+            first = ["", ""]
+        if each.result.is_cut:
+            table.add_row(f"  others not tried after {TRYING_SECONDS} s")
     return table

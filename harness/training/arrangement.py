@@ -218,7 +218,7 @@ def form_cohorts(
             last = lanes[members[0]].stops[-1]
             pauses = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
             kind = kind_of_updates(stack, recipe, loop, chunk, len(members), shares_scan=shares)
-            length = tile or measured(kind) or default
+            length = tile or min(measured(kind) or 0, longest) or default
             choice = {
                 "is_fixed": tile is not None,
                 "is_measured": tile is None and length != default,

@@ -1,4 +1,4 @@
-"""Describes what the time of a cohort's updates depends on, so that measurements are used only where they apply."""
+"""Identifies cohorts whose updates take the same time, so that measurements are used only where they apply."""
 
 from __future__ import annotations
 
@@ -13,25 +13,20 @@ def kind_of_updates(stack: Stack, recipe: Recipe, loop: Loop, chunk: int, lanes:
 
     Args:
         stack: The cohort's stack.
-        recipe: The cohort's recipe.
+        recipe: The cohort's recipe, whose identity covers the model, the optimizer, the loss and the precision.
         loop: The cohort's loop.
         chunk: Rows per update.
         lanes: Number of lanes.
         shares_scan: Whether other cohorts keep the cores busy that this one leaves idle.
     """
-    limit = stack.whole_rows
-    layers = [
-        [type(layer).__name__, layer.dtype_policy.name, [list(weight.shape) for weight in layer.weights]]
-        for layer in stack.model.layers
-    ]
     facts = {
-        "layers": layers,
-        "row_bytes": stack.trace.row_bytes,
-        "optimizer": recipe.optimizer["name"],
-        "objective": type(stack.objective).__name__,
+        "recipe": recipe.identity,
+        "features": [stack.encode.sizes, stack.encode.shape],
+        "targets": len(stack.objective.targets),
+        "outputs": stack.objective.outputs,
+        "weighted": stack.objective.is_weighted,
         "gram": loop.gram_source is not None,
-        "rows": min(chunk, limit),
-        "sliced": chunk > limit,
+        "chunk": chunk,
         "lanes": lanes,
         "shares_scan": shares_scan,
     }

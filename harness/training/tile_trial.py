@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from harness.training.clocks import Clocks
 from harness.training.events import Event, Failed, OutOfMemory, Progress
@@ -18,6 +18,9 @@ FEW, LAPS = 2, 5
 
 HOPELESS = 1.3
 """Longer or shorter tiles are not tried once updates take this many times as long as in the fastest tile so far."""
+
+TRYING_SECONDS = 20
+"""No further tile is tried after this time; on a GPU, each takes seconds to compile."""
 
 FINALISTS = 3
 """Number of tiles, the default one among them, that take turns in training."""
@@ -75,48 +78,71 @@ class TileTrial:
         return min(self.laps)
 
 
-def take_turns(trials: Sequence[TileTrial], laps: int, seconds: float = LAP_SECONDS) -> None:
-    """Train all trials for the same number of laps in turn, so that other programs slow all of them down alike."""
-    for _ in range(laps):
-        for trial in trials:
-            trial.lap(seconds)
+class Comparison(NamedTuple):
+    """The result of `compare`.
+
+    Attributes:
+        seconds: The shortest lap in each tile that was tried, in ascending order of tiles.
+        finalists: The tiles whose laps are from the same time, and can therefore be compared; one is the default tile.
+        is_cut: Whether other tiles were not tried because `TRYING_SECONDS` were over.
+    """
+
+    seconds: Mapping[int, float]
+    finalists: Collection[int]
+    is_cut: bool = False
 
 
-def compare(trial_of: Callable[[int], TileTrial], default: int, lengths: Sequence[int]) -> dict[int, float]:
-    """Return the measurements of the default tile, and of other `lengths` as long as they are not much slower.
+def compare(trial_of: Callable[[int], TileTrial], default: int, lengths: Sequence[int]) -> Comparison:
+    """Measure the default tile, and other `lengths` as long as they are not much slower.
 
     Raises:
         Unmeasurable: The default tile cannot be measured.
     """
+    ends = time.monotonic() + TRYING_SECONDS
     found: dict[int, float] = {}
     trials: dict[int, TileTrial] = {}
 
+    def take_turns(tiles: Sequence[int], laps: int) -> None:
+        """Train in tiles in turn, so that other programs slow all of them down alike; drop those that fail."""
+        for _ in range(laps):
+            for tile in [each for each in dict.fromkeys(tiles) if each in trials]:
+                try:
+                    trials[tile].lap()
+                except Unmeasurable:
+                    del trials[tile]
+
     def is_hopeful(tile: int) -> bool:
         """Measure a tile in turn with the fastest one so far, and keep its trial if it is one of the fastest."""
-        rival = trials[min(found, key=found.__getitem__)] if found else None
-        trial = trial_of(tile)
-        take_turns([trial, rival] if rival else [trial], FEW)
-        trials[tile], found[tile] = trial, trial.fastest
-        hopeful = not rival or min(trial.laps[-FEW:]) <= HOPELESS * min(rival.laps[-FEW:])
+        rival = min(trials, key=found.__getitem__, default=tile)
+        trials[tile] = trial_of(tile)
+        take_turns([tile, rival], FEW)
+        if tile not in trials:
+            return False
+        found[tile] = trials[tile].fastest
+        latest = {each: min(trials[each].laps[-FEW:]) for each in (tile, rival) if each in trials}
         for slow in sorted(trials.keys() - {default}, key=found.__getitem__)[FINALISTS - 1 :]:
             trials.pop(slow).close()
-        return hopeful
+        return latest[tile] <= HOPELESS * min(latest.values())
 
     try:
         is_hopeful(default)
-        ascending = sorted(lengths)
+        ascending, is_cut = sorted(lengths), False
         for direction in (
             [each for each in ascending if each > default],
             [each for each in ascending[::-1] if each < default],
         ):
             with contextlib.suppress(Unmeasurable):
                 for tile in direction:
-                    if not is_hopeful(tile):
+                    is_cut |= time.monotonic() > ends
+                    if is_cut or not is_hopeful(tile):
                         break
         for trial in trials.values():
             trial.laps.clear()  # So that only laps from the same time are compared.
-        take_turns([*trials.values()], LAPS)
-        return dict(sorted((found | {tile: trial.fastest for tile, trial in trials.items()}).items()))
+        take_turns([*trials], LAPS)
+        if default not in trials:
+            raise Unmeasurable
+        found |= {tile: trial.fastest for tile, trial in trials.items()}
+        return Comparison(dict(sorted(found.items())), [*trials], is_cut)
     finally:
         for trial in trials.values():
             trial.close()

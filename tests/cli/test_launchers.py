@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
+from harness.cli import main
 from harness.cli.app import App
 from harness.cli.job_results import JobResult, run_ids
 from harness.errors import ConfigError
@@ -55,6 +56,16 @@ def test_other_sweepers_are_refused_with_such_a_launcher() -> None:
     assert app.error is raised.value
     app.collects = True
     assert pickle.loads(pickle.dumps(app)).runs == []
+
+
+@pytest.mark.parametrize("words", [["hydra/launcher=basic"], ["hydra/launcher=basic", "hydra/sweeper=basic"]])
+def test_runs_that_are_trained_one_by_one_are_not_tuned(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows.csv").write_text(f"x,y\n{ROWS}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="This launcher trains each run on its own, but tiles are for runs that are"):
+        main.cli.main(["tune", "-m", *words, *DATA, "seed=0,1"], standalone_mode=False)
 
 
 @pytest.mark.slow

@@ -306,6 +306,13 @@ def test_other_packages_and_commits_are_reported(left: Left, monkeypatch: pytest
     assert "uncommitted changes of elsewhere: none recorded, a patch of 2 lines here" in lines
 
 
+def test_measured_tiles_are_not_used(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.sweep.measured_tiles.MeasuredTiles.tile", lambda self, kind: 2)
+    change(left, "UPDATE tags SET value = '8, then 4' WHERE key = 'tile' AND run_uuid = ?", left.ids["batch"])
+    _, said = again(left, "batch")
+    assert MlflowClient().get_run(said[-1].split()[0]).data.tags["tile"] == "8"
+
+
 def test_a_killed_run_is_compared_up_to_where_it_stopped(left: Left) -> None:
     change(left, "UPDATE runs SET status = 'KILLED' WHERE run_uuid = ?", left.ids["full"])
     change(left, "DELETE FROM metrics WHERE step = 2 AND run_uuid = ?", left.ids["full"])

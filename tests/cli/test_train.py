@@ -25,8 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.cli import train
-from harness.cli.app import to_config
 from harness.cli.compose import CONF, Job, register_schema
+from harness.cli.job_configs import to_config
 from harness.config import Config, DataConfig, Device, FullSample, LogModel, Loss, Missing, Scaling
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
