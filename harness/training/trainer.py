@@ -41,6 +41,8 @@ class Scan:
         epochs: Number of epochs of the lane that trains longest.
         reduction: A sentence that says what was reduced for lack of memory before training; empty if nothing was.
         workers: Maximum number of calls at the same time.
+        block_bytes: Size of a block of training rows in bytes.
+        device_bytes: Memory of the scan's device in bytes; 0 if unknown.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Scan:
             self._train = self._train.cut(self._slice_rows, arranged.overlap)
             self._holdout = self._holdout.cut(self._slice_rows, 0)
             self._test = self._test and self._test.cut(self._slice_rows, 0)
+        self.block_bytes, self.device_bytes = self._train.bytes, total_bytes(device)
         load = self._load
         fitted = load.fitted(free_bytes)
         self.reduction = fitted.difference(load, free_bytes)
@@ -166,16 +169,6 @@ class Scan:
                 yield from self._ended()
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
-
-    @property
-    def device_bytes(self) -> int:
-        """Memory of the scan's device in bytes; 0 if unknown."""
-        return total_bytes(self._device)
-
-    @property
-    def block_bytes(self) -> int:
-        """Size of a block of training rows in bytes."""
-        return self._train.bytes
 
     @property
     def bytes(self) -> float:
