@@ -18,13 +18,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run, rebuild_table
-from harness.sweep.resume import (
-    Store,
-    UnusableCheckpoint,
-    continue_recording,
-    restore,
-    runs_to_train,
-)
+from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train
 from harness.sweep.run_state import WITHOUT_MODEL, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 from harness.sweep.search.bracket import RunBracket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -31,6 +32,15 @@ def packages() -> str:
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
     lines += [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     return "\n".join(lines) + "\n"
+
+
+@functools.cache
+def source_digest(folder: Path) -> str:
+    """Return a digest of the Python files in a folder and its subfolders."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def commits(targets: Iterable[str]) -> str:

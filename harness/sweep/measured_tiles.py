@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from harness.config import RuntimeConfig
 from harness.runtime.cores import cores, processor
 from harness.runtime.gpu_facts import gpu_facts
 from harness.runtime.state_files import StateError, read_json, write_json
+from harness.sweep.code_version import source_digest
 from harness.sweep.identity import hash_json, rounding
 from harness.training.tile_length import LONGEST_EVER
 
@@ -53,7 +52,8 @@ class MeasuredTiles:
     @classmethod
     def of(cls, runtime: RuntimeConfig, device: str) -> MeasuredTiles:
         """Return those for a runtime and its device, given by its description."""
-        facts = [rounding(runtime, device), runtime.workers or len(cores()), len(runtime.devices or [0]), _training()]
+        facts = [rounding(runtime, device), runtime.workers or len(cores()), len(runtime.devices or [0])]
+        facts += [source_digest(Path(*harness.training.__path__))]
         facts += [sorted(gpu_facts().items())] if device.startswith("GPU") else [processor()]
         return cls(Path(runtime.cache).absolute() / "tiles", hash_json(facts))
 
@@ -79,13 +79,3 @@ class MeasuredTiles:
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{hash_json([self.device, kind])}.json"
-
-
-@functools.cache
-def _training() -> str:
-    """Return a digest of the code that trains."""
-    (folder,) = harness.training.__path__
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(folder).glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

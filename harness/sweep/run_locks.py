@@ -205,6 +205,15 @@ def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def only_one_on(devices: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Let only one of this user's processes at a time use each GPU among `devices`, TensorFlow's names."""
+    with contextlib.ExitStack() as held:
+        for name in sorted(each for each in devices if "GPU" in each):
+            held.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", say))
+        yield
+
+
 def _place(path: Path) -> str:
     """Return the random text in a file; the file is created if it does not exist or is damaged."""
     with contextlib.suppress(FileNotFoundError, StateError):

@@ -23,7 +23,7 @@ from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
-from harness.sweep.run_locks import only_one
+from harness.sweep.run_locks import only_one_on
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search, recall
@@ -136,9 +136,8 @@ class Sweep:
         executor = choose_executor(configs[0].runtime, measured=self._measured)
         if "GPU" in executor.device and (self._cluster or self._membership):
             require_same_tiles(self._cluster, configs[0])
-        if "GPU" in executor.device and not self._store and not self._cluster:
-            for name in sorted([executor.device, *executor.others]):
-                self._resources.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", self._display.say))
+        if not self._store and not self._cluster:
+            self._resources.enter_context(only_one_on([executor.device, *executor.others], self._display.say))
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.measured_tiles import MeasuredTiles
 from harness.sweep.plan import Group, arrange, prepare
 from harness.sweep.preview import cohort_name, short_duration
-from harness.sweep.run_locks import only_one
+from harness.sweep.run_locks import only_one_on
 from harness.training.cohort import Cohort
 from harness.training.tile_length import candidates
 from harness.training.tile_trial import TRYING_SECONDS, Comparison, TileTrial, Unmeasurable, compare
@@ -77,9 +76,7 @@ def tune(configs: Sequence[Config], display: Display) -> None:
     kept = MeasuredTiles.of(runtime, executor.description)
     kept.folder.mkdir(parents=True, exist_ok=True)
     are_kept = False
-    with contextlib.ExitStack() as held:
-        for name in sorted([executor.device, *executor.others]) if "GPU" in executor.device else ():
-            held.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", display.say))
+    with only_one_on([executor.device, *executor.others], display.say):
         for number, group in enumerate(groups, 1):
             data = group.lanes[0][0].table
             display.say("", f"scan {number}: {data.name}, {count(data.train_rows, 'training row')}")

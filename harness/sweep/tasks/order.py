@@ -5,8 +5,6 @@ Reading it does not import TensorFlow or Keras, so that the functions it names c
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -149,14 +147,9 @@ def require_same_code(order: Order) -> None:
         raise TaskRefused(f"{prefix}the harness's code here differs from {driver}. {remedy}")
 
 
-@functools.cache
 def code_digest() -> str:
     """Return a digest of the harness's own source."""
-    package = Path(__file__).parents[2]
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return code_version.source_digest(Path(__file__).parents[2])
 
 
 def _versions(lines: str) -> dict[str, str]:
