@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,7 +54,9 @@ def checksum_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) -> None:
+def write_state(
+    path: Path, kind: str, content: bytes, *, durable: bool = True, first: Callable[[], object] = lambda: None
+) -> None:
     """Replace a state file atomically; only this user can read it.
 
     Args:
@@ -61,6 +64,7 @@ def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) 
         kind: The kind of file, with a version, for example `checkpoint 3`.
         content: The content.
         durable: Whether to sync it to disk, so that it survives a power cut.
+        first: Called when only the file's replacement is left to do; if it raises, the file stays.
     """
     header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -72,6 +76,7 @@ def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) 
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        first()
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

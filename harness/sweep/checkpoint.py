@@ -105,14 +105,24 @@ class Checkpoint:
                 set_aside(self._folder / name)
                 return
 
-    def save(self, saved: Saved) -> None:
-        """Save a checkpoint; the last one is kept as well, and the one before that is replaced."""
-        start = time.monotonic()
-        with contextlib.suppress(FileNotFoundError):
-            (self._folder / _LAST).replace(self._folder / _BEFORE)
-        write_arrays(self._folder / _LAST, _KIND, saved.facts, saved.arrays)
+    def save(self, saved: Saved, check: Callable[[], object] = lambda: None) -> None:
+        """Save a checkpoint; the last one is kept as well, and the one before that is replaced.
+
+        `check` is called when the content is written and no checkpoint has been replaced; if it raises, none is.
+        """
+        start, waited = time.monotonic(), 0.0
+
+        def keep_last() -> None:
+            nonlocal waited
+            written = time.monotonic()
+            check()
+            waited = time.monotonic() - written
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / _LAST).replace(self._folder / _BEFORE)
+
+        write_arrays(self._folder / _LAST, _KIND, saved.facts, saved.arrays, first=keep_last)
         now = time.monotonic()
-        self._next = now + max(INTERVAL, (now - start) / TIME_SHARE)
+        self._next = now + max(INTERVAL, (now - start - waited) / TIME_SHARE)
 
     def discard(self) -> None:
         """Delete the folder and release it."""

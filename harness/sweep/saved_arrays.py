@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,21 @@ from harness.runtime.state_files import StateError, read_state, write_state
 _FACTS = "facts"
 
 
-def write_arrays(path: Path, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Atomically replace a state file with one that holds `facts`, which JSON can represent, and `arrays`."""
+def write_arrays(
+    path: Path,
+    kind: str,
+    facts: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    first: Callable[[], object] = lambda: None,
+) -> None:
+    """Atomically replace a state file with one that holds `facts`, which JSON can represent, and `arrays`.
+
+    `first` is as in `write_state`.
+    """
     encoded = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{_FACTS: encoded}, **arrays)
-    write_state(path, kind, buffer.getbuffer())  # type: ignore[arg-type]
+    write_state(path, kind, buffer.getbuffer(), first=first)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path, kind: str, schema: TypeAdapter[Any]) -> tuple[Any, dict[str, np.ndarray]]:

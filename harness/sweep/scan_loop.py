@@ -182,9 +182,8 @@ class ScanLoop:
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the previous one; raises `LeaseLost`."""
-        self.tracker.check_lease()
         records = self.tracker.buffer.held
-        self.checkpoint.save(self._state(number, records))
+        self.checkpoint.save(self._state(number, records), self.tracker.check_lease)
         self.tracker.buffer.release(records)
 
     def _state(self, number: int, records: list[Record]) -> Saved:

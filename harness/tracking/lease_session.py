@@ -72,7 +72,7 @@ class LeaseSession:
         self._has_ended, self._say = has_ended, say
         self._lock, self._tried = threading.RLock(), threading.Condition()
         self._wake, self._is_over, self._is_lost = threading.Event(), False, False
-        self._renewed = self._last_try = self._last_read = _clock()
+        self._renewed = self._asked = self._last_try = self._last_read = _clock()
         self._waited_for, self._is_removed, self._is_waiting = 0.0, False, False
         self._failure: Exception | None = None  # The error of the last try.
         self._leased: dict[str, int] = {}  # By name: the position of the last value in this session's cell.
@@ -130,12 +130,12 @@ class LeaseSession:
 
     def check_briefly(self) -> None:
         """Like `check`, but wait only a few seconds for the store, and only after this process was suspended."""
-        last = self._last_try
-        if _clock() - last > self._seconds / 2 and self._waited_for != last:
+        last = self._asked
+        if self._is_late() and self._waited_for != last:
             self._waited_for = last
             self._wake.set()
             with self._tried:
-                self._tried.wait_for(lambda: self._last_try != last, min(_PAUSE, self._seconds))
+                self._tried.wait_for(lambda: not self._is_late(), min(_PAUSE, self._seconds))
         if self._is_lost:
             raise self._lost()
 
@@ -211,7 +211,7 @@ class LeaseSession:
             raise
         finally:
             with self._tried:
-                self._last_try = _clock()
+                self._asked, self._last_try = start, _clock()
                 self._tried.notify_all()
         if self._is_lost:
             raise self._lost()
@@ -282,6 +282,10 @@ class LeaseSession:
         if error and not self._is_waiting:
             self._is_waiting = True
             self._say(f"store:  the tracking store is unreachable ({reason(error)}); waiting up to {seconds:.0f} s")
+
+    def _is_late(self) -> bool:
+        """Return True if all tries that have ended began long ago; an answer may have waited while suspended."""
+        return _clock() - self._asked > self._seconds / 2
 
     def _is_uncertain(self) -> bool:
         return _clock() - self._renewed > self._seconds / 2

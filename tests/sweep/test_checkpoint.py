@@ -19,6 +19,7 @@ from harness.runtime import state_files
 from harness.runtime.state_files import write_state
 from harness.sweep import checkpoint as module
 from harness.sweep.checkpoint import Checkpoint, Saved
+from harness.tracking.outbox import LeaseLost
 
 
 def facts(**more: Any) -> Any:
@@ -84,7 +85,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     found = place.load(lambda line: None)
     assert found
     assert found.facts == SAVED.facts
-    assert sorted(path.name for path in (tmp_path / "all" / "c").glob("*state*")) == ["state.before"]
+    assert sorted(path.name for path in (tmp_path / "all" / "c").glob("*state*")) == ["state"]
     place.close()
 
 
@@ -122,6 +123,27 @@ def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -
     write_state(path, "checkpoint 6", contents()[name])
     assert place.load(said.append)
     assert said == [f"resume: {path} does not have the expected fields. Moved to state.damaged."]
+    place.close()
+
+
+def test_a_process_that_may_not_save_leaves_the_checkpoints_as_they_are(tmp_path: Path) -> None:
+    place = place_in(tmp_path)
+    place.save(SAVED)
+    place.save(SAVED)
+
+    def files() -> dict[str, int]:
+        return {path.name: path.stat().st_ino for path in (tmp_path / "all" / "c").iterdir()}
+
+    before = files()
+    assert before.keys() >= {"state", "state.before"}
+
+    def refuse() -> None:
+        assert len(files()) == len(before) + 1  # Only the file that would replace the last checkpoint is new.
+        raise LeaseLost("taken over")
+
+    with pytest.raises(LeaseLost):
+        place.save(SAVED, refuse)
+    assert files() == before
     place.close()
 
 
@@ -178,7 +200,12 @@ def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatc
         now += 2.0
 
     monkeypatch.setattr(state_files.os, "fsync", slow)
-    place.save(SAVED)  # There are two calls of fsync; the second one, for the folder, counts too.
+    def wait_for_store() -> None:
+        nonlocal now
+        now += 100.0
+
+    # There are two calls of fsync; the second one, for the folder, counts too. Waiting for the store does not.
+    place.save(SAVED, wait_for_store)
     assert not place.due
     now += 4.0 / module.TIME_SHARE - 0.1
     assert not place.due

@@ -147,6 +147,39 @@ def test_a_process_that_was_taken_for_dead_has_lost_its_leases(
     }
 
 
+class LateClient:
+    """MLflow's client, but answers to `search_runs` may be held back, as if the process were suspended meanwhile."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client, self.is_slow, self.is_waiting = client, threading.Event(), threading.Event()
+        self.arrive = threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def search_runs(self, *words: object, **options: object) -> object:
+        answer = self._client.search_runs(*words, **options)  # type: ignore[arg-type]
+        if self.is_slow.is_set():
+            self.is_slow.clear()
+            self.is_waiting.set()
+            assert self.arrive.wait(10)
+        return answer
+
+
+def test_an_answer_from_before_a_suspension_proves_nothing(client: MlflowClient) -> None:
+    late = LateClient(client)
+    self = client.experiment  # type: ignore[attr-defined]
+    with closing_session(LeaseSession(late, self, 1, tags={"host": "one"}, wait=30)) as zombie:  # type: ignore[arg-type]
+        zombie.take(NAMES)
+        late.is_slow.set()
+        assert late.is_waiting.wait(10)
+        LeaseCells(client, self).close(zombie.id)
+        time.sleep(1)
+        threading.Timer(0.2, late.arrive.set).start()
+        with pytest.raises(LeaseLost):
+            zombie.check_briefly()
+
+
 def closing_session(session: LeaseSession) -> closing:
     session.close = session.end  # type: ignore[attr-defined]
     return closing(session)  # type: ignore[type-var]
