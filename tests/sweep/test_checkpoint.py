@@ -200,6 +200,7 @@ def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatc
         now += 2.0
 
     monkeypatch.setattr(state_files.os, "fsync", slow)
+
     def wait_for_store() -> None:
         nonlocal now
         now += 100.0
