@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from harness.config import Config
+from harness.config.overrides import hydra_value
 from harness.errors import require
-from harness.overrides import hydra_value
 
 NAME = "--name"
 OTHER_NAMES = {"lr": "learning_rate", "uri": "tracking.uri", "workers": "runtime.workers", "device": "runtime.device"}

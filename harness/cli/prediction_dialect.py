@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from harness.cli.words import quote_for_hydra
 from harness.config import DataConfig
 from harness.config.dialect import Dialect
+from harness.config.overrides import override
 from harness.errors import ConfigError, require
-from harness.overrides import override
 
 
 def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:

@@ -27,8 +27,8 @@ from harness.cli.own_words import overrides
 from harness.cli.startup import PRINTS
 from harness.cli.trust import OPTION
 from harness.cli.words import quote_for_hydra
+from harness.config.overrides import hydra_value
 from harness.errors import ConfigError, require
-from harness.overrides import hydra_value
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.keras_settings import restore_user_settings

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from harness.overrides import hydra_value, override
+from harness.config.overrides import hydra_value, override
 
 _WORD = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*)=(.*)", re.DOTALL)
 _OPENING, _CLOSING = "[({", "])}"

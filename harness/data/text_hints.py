@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.overrides import override
+from harness.config.overrides import override
 
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
 """Matches the start of a date in ISO 8601."""

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.config.dialect import Dialect
+from harness.config.overrides import override
 from harness.data.selection import MILLISECONDS_A_DAY, Locate, Selection, Words
 from harness.data.text_values import one_spelling, to_days
 from harness.errors import require
-from harness.overrides import override
 
 
 def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate) -> np.ndarray | Words:

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config.metrics import BINARY, TOP5_CLASSES, class_metrics
+from harness.config.overrides import override
 from harness.data.classes import class_names
 from harness.data.scaler import Scaler
 from harness.data.statistics import category_text
 from harness.errors import require
 from harness.formatting import listed
-from harness.overrides import override
 from harness.training.objective import Accumulators, Holdout, Objective
 
 BINS = 4096

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.cli.words import quote_for_hydra, suggestion
-from harness.overrides import override
+from harness.config.overrides import override
 
 
 def parsed(word: str) -> Any:

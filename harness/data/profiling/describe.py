@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.config.overrides import override
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
 from harness.data.precision import EXACT
@@ -33,7 +34,6 @@ from harness.data.storage.files import open_file
 from harness.data.storage.urls import name_of
 from harness.escaping import visible
 from harness.formatting import number
-from harness.overrides import override
 from harness.runtime.secrets import masked
 
 RARE = 10

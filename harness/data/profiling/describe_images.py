@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config import ImagesConfig, Unreadable
+from harness.config.overrides import override
 from harness.data.images.decode import Odd
 from harness.data.images.folder import split_of
 from harness.data.images.input import ImageFiles
@@ -29,7 +30,6 @@ from harness.data.tables.pages import Part
 from harness.errors import ConfigError
 from harness.escaping import visible
 from harness.formatting import listed
-from harness.overrides import override
 
 LISTED = 40
 """Maximum number of classes to list; smaller classes are left out."""

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 from harness.config import DataConfig
 from harness.config.dialect import Dialect
+from harness.config.overrides import override
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
 from harness.data.profiling.sniff import sniff
 from harness.data.selection import Selection
 from harness.data.storage.files import open_file
 from harness.errors import ConfigError
-from harness.overrides import override
 
 _KEYS = tuple(key.name for key in dataclasses.fields(Dialect))
 _LAYOUT = ("delimiter", "decimal", "thousands", "encoding", "header")

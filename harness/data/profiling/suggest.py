@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.config.overrides import override
 from harness.data.profiling.profile import ColumnProfile
 from harness.data.vocabulary import is_number
 from harness.errors import require
-from harness.overrides import override
 
 TARGETS = ("price", "target", "label", "y")
 LIKELY = re.compile(
