@@ -27,7 +27,7 @@ class _Measurement(TypedDict):
     Attributes:
         tile: The tile to use.
         seconds: Seconds per lane and update, by tile.
-        device: What the measurement holds for.
+        device: The device that was measured.
         updates: The kind of updates; see `harness.training.tile_kind`.
     """
 

@@ -26,7 +26,7 @@ from harness.tracking.store import FIRST_CONTACT
 from harness.tracking.store_errors import cannot_write, is_unreachable, reason
 
 _BEATS = 6
-"""Number of heartbeats in the time after which a process without any is considered dead."""
+"""Heartbeats per `tracking.lease_seconds`; a process that misses all of them is considered dead."""
 
 _PAUSE = 5.0
 """Maximum seconds to wait for the thread, both after this process was suspended and in `end`."""

@@ -72,7 +72,7 @@ class WholeChunks:
 
 
 class SlicedChunks:
-    """Updates longer chunks: sums over slices, counted from the chunk's start, in float64, then one step."""
+    """Trains on longer chunks: float64 sums over slices, counted from the chunk's start, then one step."""
 
     gram_source: GramChunks | None = None
 
