@@ -101,7 +101,7 @@ class LeaseSession:
             self._patiently(lambda: self._write({name}, self.id))
 
     def drop(self, names: Iterable[str], wait: float | None = None) -> None:
-        """Release the leases on `names`; `wait` replaces the seconds to wait for an unreachable store."""
+        """Release the leases on `names`; `wait` overrides the time to wait for an unreachable store."""
         if dropped := self._leased.keys() & set(names):
             self._patiently(lambda: self._write(dropped, FREE), wait)
 

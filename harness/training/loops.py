@@ -19,7 +19,7 @@ loop = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 class WholeChunks:
-    """Updates chunks of few rows in one step each; a shorter last chunk is compiled in its own shape."""
+    """Trains on short chunks, each in one step; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
     """Computes the loop's input from rows; None if the loop reads the rows themselves."""

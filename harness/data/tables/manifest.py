@@ -53,7 +53,7 @@ class Facts:
         dropped: Number of rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         test_rows: Number of rows on which only chosen runs are evaluated.
-        drift: A sentence saying how the target's mean drifts along the rows; empty if it does not.
+        drift: A sentence saying how the target's mean drifts across the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
         embedding: The frozen model that images passed through before they were written, if any.
         notes: Phrases about oddities in the source that do not prevent its use.
