@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import AnyData, DataConfig, ImagesConfig, flatten
+from harness.config import DATA_KINDS, AnyData, flatten
 from harness.data.statistics import Column
 from harness.runtime.state_files import read_json, write_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    _Data = AnyData
+else:
+    _Data = functools.reduce(operator.or_, DATA_KINDS.values())  # pydantic tells them apart by their fields.
 
 MANIFEST = "table.json"
 KIND = "table 5"
@@ -88,7 +93,7 @@ class Manifest:
     """
 
     files: list[list[str | int | None]]
-    data: DataConfig | ImagesConfig
+    data: _Data
     facts: Facts
     digest: str
 
