@@ -240,7 +240,7 @@ class App:
 
     def _check_sources(self, configs: Sequence[Config]) -> None:
         """Check what can be checked without TensorFlow, which takes seconds to load."""
-        self._show(f"checking {count(len(configs), 'configuration')} and the first rows")
+        self._show(f"checking {count(len(configs), 'configuration')} and the first rows of the data")
         from harness.data.profiling.first_rows import check_first_rows
 
         for data in {repr(config.data): config.data for config in configs}.values():

@@ -209,7 +209,7 @@ def test_statistics_are_those_of_pandas(write) -> None:
         ),
         (
             "a,y\n" + "1,1\n2,2\n" * 90 + "3,8\n" * 20,
-            "y drifts along the rows: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
+            "y drifts across the rows: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
             "so use data.order=shuffled or a small learning_rate.",
         ),
         (
