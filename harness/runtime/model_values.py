@@ -42,18 +42,25 @@ def _count(build: Callable[[], keras.Model], shape: tuple[int, ...] | None) -> i
         return sum(math.prod(variable.shape) for variable in model.variables)
 
 
-def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> None:
-    """Reject a model if `copies` of its float32 weights do not fit into the available memory.
+def require_memory(
+    build: Callable[[], keras.Model], copies: int, name: str, remedy: str, shape: tuple[int, ...] | None = None
+) -> None:
+    """Reject a model, before it is built, if `copies` of its float32 weights do not fit into the available memory.
 
     Args:
-        weights: Number of weights.
+        build: Returns the model. Its errors are ignored, since it raises them again when the model is really built.
         copies: Number of copies needed at once.
         name: The model's name in the message.
         remedy: What to do, as a sentence.
+        shape: As in `count_weights`.
 
     Raises:
         ConfigError: The weights do not fit.
     """
+    try:
+        weights = count_weights(build, shape)
+    except Exception:
+        return
     needed, available = 4 * weights * copies, available_host_bytes()
     require(
         needed <= available,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections import OrderedDict
 from collections.abc import Hashable
 
 from harness.data.scaler import Scaler
 from harness.errors import ConfigError
+from harness.runtime.model_values import require_memory
 from harness.training.encoding import Encoding
 from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop, make_loop
 from harness.training.metrics import Evaluation
-from harness.training.model_size import require_memory
 
 KEPT = 16
 """Maximum number of recipes whose stacks are kept."""
@@ -24,7 +25,8 @@ class Compilation:
 
     def __init__(self, recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> None:
         """Build the model; raises `ConfigError` if the model and the weights of `lanes` runs do not fit into memory."""
-        require_memory(recipe.build_model, encoding, lanes)
+        build = functools.partial(recipe.build_model, encoding.inputs)
+        require_memory(build, 1 + lanes, "model", "Use smaller layers.", encoding.input_shape)
         self.stack = Stack(recipe, encoding, device)
         self._grams = None if encoding.shape else GramSteps(self.stack)
         self._loops: dict[tuple[int, int, bool], Loop] = {}

@@ -14,10 +14,9 @@ from harness.data.scaler import Scaler
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.runtime import model_values
-from harness.runtime.model_values import count_weights, row_values
+from harness.runtime.model_values import count_weights, require_memory, row_values
 from harness.training import compilations
 from harness.training.encoding import Encoding
-from harness.training.model_size import require_memory
 from tests.helpers import lane, make_scan, recipe
 
 
@@ -69,7 +68,7 @@ def test_counting_leaves_no_trace() -> None:
 )
 def test_a_model_that_does_not_fit_into_memory_is_refused(build, lanes: int) -> None:
     with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but only .*B is available"):
-        require_memory(build, Encoding((0,) * 3), lanes)
+        require_memory(lambda: build(3), 1 + lanes, "model", "Use smaller layers.", (3,))
 
 
 def test_models_that_are_kept_make_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from harness.data.tables.manifest import Embedding
 from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path, find_target, import_tensorflow
-from harness.runtime.model_values import count_weights, require_memory_for
+from harness.runtime.model_values import require_memory
 from harness.runtime.own_modules import source_digest
 from harness.runtime.state_files import StateError, checksum_file, read_state, write_state
 
@@ -68,7 +68,8 @@ def build_backbone(embed: Mapping[str, Any], weights: str, shape: tuple[int, int
     def built() -> Any:
         return function(input_shape=shape, **arguments) if is_application else function(shape, **arguments)
 
-    _require_memory(built)
+    # Saving the model also loads it again.
+    require_memory(built, 2, "data.embed", "Use a smaller model.")
     model = _called(target, built)
     require(isinstance(model, keras.Model), f"{KEY}: {target} must return a Keras model, not {type(model).__name__}.")
     _load_weights(model, target, weights)
@@ -150,15 +151,6 @@ def load_example(folder: Path) -> np.ndarray:
         return np.load(io.BytesIO(read_state(folder / EXAMPLE, EXAMPLE_KIND)), allow_pickle=False)
     except (FileNotFoundError, StateError) as error:
         raise DamagedTable(folder, f"{EXAMPLE} is missing or was changed") from error
-
-
-def _require_memory(build: Callable[[], keras.Model]) -> None:
-    try:
-        weights = count_weights(build)
-    except Exception:
-        return  # Building the model raises the same error again, and handles it.
-    # Saving the model also loads it again.
-    require_memory_for(weights, 2, "data.embed", "Use a smaller model.")
 
 
 def _called(target: str, build: Callable[[], Any]) -> Any:

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from harness.config import Order
+from harness.runtime.model_values import require_memory
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.training.encoding import Encoding
-from harness.training.model_size import require_memory
 
 
 def describe_unseeded(runs: Sequence[Run]) -> str:
@@ -45,7 +45,8 @@ def is_seeded(run: Run) -> bool:
 def _differs(model: str, encoding: Encoding, outputs: int) -> bool:
     """Return True if two seeds give a model different variables, including the states of random number generators."""
     try:
-        require_memory(model_builder(json.loads(model), outputs), encoding, lanes=2)
+        build = functools.partial(model_builder(json.loads(model), outputs), encoding.inputs)
+        require_memory(build, 3, "model", "Use smaller layers.", encoding.input_shape)
         first, second = (_digests(json.loads(model), encoding, outputs, seed) for seed in (0, 1))
     except Exception:
         return True  # Training raises the same error, or there is not enough memory.
