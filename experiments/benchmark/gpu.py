@@ -104,11 +104,11 @@ def time_scan(
     scaler = Scaler.of(table, Scaling.standard)
     kind = recipe(model, table, precision)
     each = [Lane(chunk, kind, 0, 10 ** (-4 + 2 * lane / lanes), (epochs,)) for lane in range(lanes)]
-    train = Blocks(table, "train", scaler, overlap=SLICE_ROWS)
+    train, holdout = Blocks(table, "train", scaler, overlap=SLICE_ROWS), Blocks(table, "holdout", scaler)
     device, *others = devices
     options = {"tile": tile, "workers": workers, "device": device, "device_bytes": usable_bytes(device, None)}
     begun = time.perf_counter()
-    scan = Scan(each, train, Blocks(table, "holdout", scaler), other_devices=others, **options)
+    scan = Scan(each, train, holdout, Encoding.of(table, Scaling.standard), other_devices=others, **options)
     built, losses = time.perf_counter() - begun, []
     for event in scan.run():
         if isinstance(event, Failed):

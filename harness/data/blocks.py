@@ -66,7 +66,6 @@ class Blocks:
         """
         self.rows = table.rows(part)
         self.features, self.targets = len(table.features), len(table.targets) + len(table.weights)
-        self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
         self.overlap = overlap
         self.scaler = scaler
         self.shape = table.features[0].shape

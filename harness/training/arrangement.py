@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +19,11 @@ from harness.training.encoding import Encoding
 from harness.training.events import Failed
 from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
-from harness.training.loops import Loop
 from harness.training.saved_state import State, numbers
 from harness.training.tile import Tile
 from harness.training.tile_kind import kind_of_updates
 from harness.training.tile_length import LONGEST_EVER, longest_tile, smaller, tile_length
+from harness.training.trained_tile import TileSpec
 from harness.training.update_memory import UpdateMemory
 
 MeasuredTile = Callable[[str], int | None]
@@ -48,35 +47,27 @@ def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
     )
 
 
-class _Kind(NamedTuple):
-    """What the tiles of a cohort have in common."""
-
-    compiled: Compilation
-    loop: Loop
-    early: list[int]  # Updates within an epoch after which they are evaluated.
-
-
 @dataclass
 class Arrangement:
     """The cohorts and tiles of a scan, and the layout of its blocks.
 
     Attributes:
+        cohorts: The cohorts.
+        specs: What the tiles of each cohort have in common.
+        tiles: The tiles of all cohorts.
         stacks: The stacks, by recipe.
         rejected: Lanes whose models could not be built.
         failures: The same lanes, and those whose state could not be built.
         reach: Rows of the longest chunk computed in one step.
     """
 
-    lanes: Sequence[Lane]
-    train: Blocks
-    curve_points: int
     cohorts: list[Cohort] = field(default_factory=list)
+    specs: list[TileSpec] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     stacks: dict[Recipe, Stack] = field(default_factory=dict)
     rejected: list[Failed] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
     reach: int = 0
-    _kinds: list[_Kind] = field(default_factory=list)
 
     @property
     def slice_rows(self) -> int:
@@ -88,42 +79,27 @@ class Arrangement:
         """Rows of the previous block to repeat, so that every slice and single-step chunk is complete."""
         return max(self.slice_rows, self.reach)
 
-    def add(self, cohort: Cohort, compiled: Compilation, loop: Loop, early: list[int]) -> None:
-        """Add a cohort, without tiles."""
-        self.cohorts.append(cohort)
-        self._kinds.append(_Kind(compiled, loop, early))
-
     def build(self) -> None:
         """Build the tiles of all cohorts: the models and the state of their lanes."""
         self.tiles, self.failures = [], [*self.rejected]
-        for number, (cohort, kind) in enumerate(zip(self.cohorts, self._kinds, strict=True)):
+        for cohort, spec in zip(self.cohorts, self.specs, strict=True):
+            lanes, length = cohort.lanes, cohort.tile
             try:
-                self.tiles += self._built(number, cohort, kind)
+                starts = range(0, len(lanes), length)
+                self.tiles += [Tile(spec, lanes[start : start + length], length) for start in starts]
             except ConfigError:
                 raise
             except Exception as error:
-                self.failures += [Failed.of(index, error) for index in cohort.lanes]
+                self.failures += [Failed.of(index, error) for index in lanes]
         for stack in self.stacks.values():
             stack.drop_initial_models()
-
-    def _built(self, number: int, cohort: Cohort, kind: _Kind) -> list[Tile]:
-        evaluations = functools.partial(kind.compiled.evaluation, self.train.scaler)
-        own = {index: self.lanes[index] for index in cohort.lanes}
-        tiles = []
-        for start in range(0, len(cohort.lanes), cohort.tile):
-            some = {index: self.lanes[index] for index in cohort.lanes[start : start + cohort.tile]}
-            how = (cohort.tile, kind.compiled.stack, kind.loop, evaluations, self.curve_points, kind.early, own)
-            tile = Tile(some, *how)
-            tile.cohort, tile.is_fixed = number, cohort.is_fixed
-            tiles.append(tile)
-        return tiles
 
     def shrink(self, number: int, updates: int | None = None) -> Mapping[Tile, Sequence[Tile]]:
         """Replace the tiles of a cohort with smaller ones; return these, keyed by the tile that they replace.
 
         `updates` is the number of updates made before this; None means that of the most advanced tile.
         """
-        mine = [tile for tile in self.tiles if tile.cohort == number]
+        mine = [tile for tile in self.tiles if tile.spec.cohort == number]
         updates = max((tile.updates for tile in mine), default=0) if updates is None else updates
         self.cohorts[number] = self.cohorts[number].shrunk(updates)
         parts = {tile: tile.parts(self.cohorts[number].tile) for tile in mine}
@@ -188,13 +164,13 @@ def form_cohorts(
     Raises:
         ConfigError: A model cannot be trained as configured. Any other error while building one becomes a failure.
     """
-    found = Arrangement(lanes, train, curve_points)
+    found = Arrangement()
 
     cohorts: dict[tuple[int, Recipe], list[int]] = {}
     for index, lane in enumerate(lanes):
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
 
-    @functools.cache
+    @cache
     def parts(recipe: Recipe) -> tuple[Compilation, UpdateMemory, int, int]:
         compiled = compilation(recipe, encoding, device, lanes=tile or 1)
         stack = found.stacks[recipe] = compiled.stack
@@ -219,12 +195,16 @@ def form_cohorts(
             pauses = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
             kind = kind_of_updates(stack, recipe, loop, chunk, len(members), shares_scan=shares)
             length = tile or min(measured(kind) or 0, longest) or default
-            choice = {
-                "is_fixed": tile is not None,
-                "is_measured": tile is None and length != default,
-                "options": TileOptions(kind, default, longest, shares),
-            }
-            found.add(Cohort(members, length, *how, **choice), compiled, loop, pauses)
+            cohort = Cohort(
+                *(members, length, *how),
+                is_fixed=tile is not None,
+                is_measured=tile is None and length != default,
+                options=TileOptions(kind, default, longest, shares),
+            )
+            own, evaluations = {index: lanes[index] for index in members}, partial(compiled.evaluation, train.scaler)
+            spec = TileSpec(len(found.cohorts), own, cohort.is_fixed, stack, loop, evaluations, pauses, curve_points)
+            found.cohorts.append(cohort)
+            found.specs.append(spec)
         except ConfigError:
             raise
         except Exception as error:

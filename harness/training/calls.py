@@ -41,10 +41,10 @@ class Calls:
             for tile in short:
                 tile.error = None
             self._devices.each(pool, short, work)
-        while short := [tile for tile in _short(tiles, failed) if tile.length > 1 and not tile.is_fixed]:
+        while short := [tile for tile in _short(tiles, failed) if tile.length > 1 and not tile.spec.is_fixed]:
             again: list[Tile] = []
-            for number in dict.fromkeys(tile.cohort for tile in short):
-                replaced = self._shrink(number, [tile for tile in short if tile.cohort == number])
+            for number in dict.fromkeys(tile.spec.cohort for tile in short):
+                replaced = self._shrink(number, [tile for tile in short if tile.spec.cohort == number])
                 again += [part for tile in short for part in replaced.get(tile, ()) if part.positions]
                 tiles = [part for tile in tiles for part in replaced.get(tile, [tile]) if part.positions]
             self._devices.each(pool, again, work)

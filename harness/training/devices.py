@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import tensorflow as tf
@@ -38,7 +38,7 @@ class Devices:
         self._takes_turns = True
         return not was_so
 
-    def each(self, pool: Executor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
+    def each(self, pool: Executor, tiles: Sequence[Tile], work: Callable[[Tile], None]) -> None:
         """Run `work` for all tiles, each on its device."""
 
         def on_device(some: Sequence[Tile]) -> None:
@@ -46,8 +46,5 @@ class Devices:
                 with tf.device(tile.device):
                     work(tile)
 
-        groups = [[tile] for tile in tiles]
-        if self._takes_turns:
-            tiles = [tile for (tile,) in groups]
-            groups = [[tile for tile in tiles if tile.device == name] for name in self.names]
-        list(pool.map(on_device, groups))
+        turns = [[tile for tile in tiles if tile.device == name] for name in self.names]
+        list(pool.map(on_device, turns if self._takes_turns else [[tile] for tile in tiles]))

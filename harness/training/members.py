@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,18 +15,16 @@ class Members:
     """The lanes of a tile, by index.
 
     Attributes:
-        lanes: All lanes that the tile may hold: those that it began with, and others of its cohort.
+        lanes: All lanes of its cohort, which may join it.
         length: Number of positions.
         positions: The lanes still training in the tile.
         diverged: The update after which a lane was first found to be non-finite.
     """
 
-    def __init__(
-        self, lanes: Mapping[int, Lane], length: int, cohort: Mapping[int, Lane] = MappingProxyType({})
-    ) -> None:
-        """Begin with `lanes`, in order; others of the `cohort` may join later."""
-        self.lanes, self.length = {**lanes, **cohort}, length
-        self._home = {lane: position for position, lane in enumerate(lanes)}
+    def __init__(self, lanes: Mapping[int, Lane], begin: Sequence[int], length: int) -> None:
+        """Begin with some of the `lanes`, in order."""
+        self.lanes, self.length = lanes, length
+        self._home = {lane: position for position, lane in enumerate(begin)}
         self.positions = dict(self._home)
         self.diverged: dict[int, int] = {}
 

@@ -33,8 +33,8 @@ def require_one_place(tiles: Iterable[Tile]) -> None:
 
 
 def _cohorts(tiles: Iterable[Tile]) -> list[Sequence[Tile]]:
-    """Return the tiles of each cohort; they share a loop."""
+    """Return the tiles of each cohort."""
     found: dict[int, list[Tile]] = {}
     for tile in tiles:
-        found.setdefault(id(tile.loop), []).append(tile)
+        found.setdefault(tile.spec.cohort, []).append(tile)
     return list(found.values())

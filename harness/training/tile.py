@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -10,42 +10,26 @@ import tensorflow as tf
 
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.kept_weights import ReadPart, measure_kept, of_test
-from harness.training.lane import Lane
-from harness.training.lanes import Stack
-from harness.training.loops import Loop
-from harness.training.metrics import Evaluation, Sums
+from harness.training.metrics import Sums
 from harness.training.slices import DeviceBlock, NotSent
 from harness.training.tile_errors import ends_the_tile, events_end_the_tile
-from harness.training.trained_tile import TrainedTile, cut
-
-Evaluations = Callable[[int], Evaluation]
-"""Returns the evaluation of a tile of some length."""
+from harness.training.trained_tile import TileSpec, TrainedTile, cut
 
 
 class Tile(TrainedTile):
     """A tile whose lanes are evaluated on the holdout and the test set."""
 
-    def __init__(
-        self,
-        lanes: Mapping[int, Lane],
-        length: int,
-        stack: Stack,
-        loop: Loop,
-        evaluations: Evaluations,
-        curve_points: int,
-        early: Collection[int] = (),
-        cohort: Mapping[int, Lane] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, spec: TileSpec, begin: Sequence[int], length: int) -> None:
         """Stack the lanes; see `TrainedTile`."""
-        super().__init__(lanes, length, stack, loop, curve_points, early, cohort)
-        self._evaluations, self._evaluation = evaluations, evaluations(length)
+        super().__init__(spec, begin, length)
+        self._evaluation = spec.evaluations(length)
         self._sums = self._ended_sums = self._evaluation.start()
         self._test: list[dict[str, float]] = [{}] * length
 
     @ends_the_tile
-    def compile_all(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
+    def compile(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
         """Compile for blocks with the shapes of these empty ones."""
-        self.compile(train)
+        self.loop.compile(self._state, train.on(self.device))
         if holdout is not None:
             self._evaluation.add(self._sums, self._state.lanes, holdout.on(self.device))
 
@@ -56,7 +40,7 @@ class Tile(TrainedTile):
     def _keep(self, start: int, length: int) -> None:
         before = self.length
         super()._keep(start, length)
-        self._test, self._evaluation = self._test[start : start + length], self._evaluations(length)
+        self._test, self._evaluation = self._test[start : start + length], self.spec.evaluations(length)
         self._sums, self._ended_sums = (cut(each, start, length, before) for each in (self._sums, self._ended_sums))
 
     @ends_the_tile
@@ -79,7 +63,7 @@ class Tile(TrainedTile):
 
     def stops(self, epoch: int) -> bool:
         """Return True if an active lane stops after `epoch`."""
-        return any(epoch in self.lanes[lane].stops for lane in self.active(epoch))
+        return any(epoch in self.spec.lanes[lane].stops for lane in self.active(epoch))
 
     def measure_kept(self, event: Stopped, holdout: ReadPart, test: ReadPart | None) -> Stopped | Failed:
         """Return an event of this tile with all measurements; see `harness.training.kept_weights`."""
@@ -90,7 +74,7 @@ class Tile(TrainedTile):
         try:
             with tf.device(self.device):
                 reads = here(holdout), here(test) if test else None
-                return measure_kept(event, self._stack, self._evaluation, self._state.lanes, *reads)
+                return measure_kept(event, self.spec.stack, self._evaluation, self._state.lanes, *reads)
         except (tf.errors.OpError, NotSent, MemoryError) as error:
             self.positions.pop(event.lane, None)
             self.error = error
@@ -129,9 +113,9 @@ class Tile(TrainedTile):
                 train_seconds,
                 (updates, curve[:, position]),
             )
-            self._best.see(end, lambda: self._stack.weights(self._state.lanes, position))  # noqa: B023
+            self._best.see(end, lambda: self.spec.stack.weights(self._state.lanes, position))  # noqa: B023
             yield end
-            if epoch in self.lanes[lane].stops:
+            if epoch in self.spec.lanes[lane].stops:
                 yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums, self._test[position])
         self._ended_sums = self._sums
         self._start_sums()
@@ -144,7 +128,7 @@ class Tile(TrainedTile):
         """End the `lanes` that would train beyond `epoch`."""
         for lane in self.active(epoch + 1):
             if lane in lanes:
-                stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
+                stops = tuple(stop for stop in self.spec.lanes[lane].stops if stop > epoch)
                 yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
                 self.positions.pop(lane, None)  # Evaluating its weights may have failed.
 
@@ -172,5 +156,5 @@ class Tile(TrainedTile):
             is_last = restored.epoch == epoch
             measured = (confusion, dict(test)) if is_last else (None, {})
             return Stopped(lane, epoch, stops, weights, ending, restored, *measured)
-        weights = self._stack.weights(self._state.lanes, position)
+        weights = self.spec.stack.weights(self._state.lanes, position)
         return Stopped(lane, epoch, stops, weights, ending, None, confusion, dict(test))

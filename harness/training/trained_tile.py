@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,57 +17,63 @@ from harness.training.lane import Lane
 from harness.training.lanes import Stack
 from harness.training.loops import Loop
 from harness.training.members import Members
+from harness.training.metrics import Evaluation
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.tile_errors import ends_the_tile
 from harness.training.tile_length import smaller
 
 
+@dataclass(frozen=True)
+class TileSpec:
+    """What the tiles of a cohort have in common.
+
+    Attributes:
+        cohort: Number of the cohort.
+        lanes: Its lanes, by index.
+        is_fixed: Whether the user has chosen the length of its tiles.
+        stack: The stack of its lanes.
+        loop: Their loop.
+        evaluations: Returns the evaluation of a tile of some length.
+        early: The updates after which `TrainedTile.advance` pauses for an evaluation, in ascending order.
+        curve_points: Maximum number of points in a curve of losses by update.
+    """
+
+    cohort: int
+    lanes: Mapping[int, Lane]
+    is_fixed: bool
+    stack: Stack
+    loop: Loop
+    evaluations: Callable[[int], Evaluation]
+    early: Sequence[int]
+    curve_points: int
+
+
 class TrainedTile:
     """At most `length` lanes of one cohort, by index; unused positions hold copies of the last lane.
 
     Attributes:
-        lanes: All lanes that it may hold.
+        spec: What it has in common with the other tiles of its cohort, from which it may take lanes.
+        loop: The cohort's loop.
         error: The error that ended it; None until then.
         device: TensorFlow's name for the device that trains it.
-        cohort: Number of its cohort.
-        is_fixed: Whether the user has chosen its length.
     """
 
-    def __init__(
-        self,
-        lanes: Mapping[int, Lane],
-        length: int,
-        stack: Stack,
-        loop: Loop,
-        curve_points: int,
-        early: Collection[int] = (),
-        cohort: Mapping[int, Lane] = MappingProxyType({}),
-    ) -> None:
-        """Stack the lanes.
-
-        Args:
-            lanes: Those to begin with, by index.
-            length: Lanes updated by one call.
-            stack: Their stack.
-            loop: Their loop.
-            curve_points: Maximum number of points in a curve of losses by update.
-            early: The updates after which `advance` pauses for an evaluation.
-            cohort: All lanes that this tile may take from others.
-        """
-        padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
-        self._members = Members(lanes, length, cohort)
-        self.lanes, self.length = self._members.lanes, length
+    def __init__(self, spec: TileSpec, begin: Sequence[int], length: int) -> None:
+        """Stack the lanes with which it begins, by index."""
+        padded = [spec.lanes[lane] for lane in [*begin, *[begin[-1]] * (length - len(begin))]]
+        self.spec, self.loop, self.length = spec, spec.loop, length
+        self._members = Members(spec.lanes, begin, length)
         self.error: Exception | None = None
-        self.device, self.cohort, self.is_fixed = "", 0, False
+        self.device = ""
         self._chunk = padded[0].chunk
-        self._stack, self.loop = stack, loop
-        self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
+        self._state = self.loop.start(
+            spec.stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded])
+        )
         self._updates = 0
-        totals = {stop * loop.updates for spec in self.lanes.values() for stop in spec.stops}
-        self._curve = TileCurve(length, totals, curve_points)
-        self._best = BestEpochs({lane: spec.restore for lane, spec in self.lanes.items() if spec.restore})
-        self._early = sorted(early)
+        totals = {stop * self.loop.updates for lane in spec.lanes.values() for stop in lane.stops}
+        self._curve = TileCurve(length, totals, spec.curve_points)
+        self._best = BestEpochs({index: lane.restore for index, lane in spec.lanes.items() if lane.restore})
         self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
 
     @property
@@ -160,11 +166,6 @@ class TrainedTile:
         return self.loop.updates if row == rows else row // self._chunk
 
     @ends_the_tile
-    def compile(self, train: DeviceBlock) -> None:
-        """Compile for blocks with the shapes of this empty one."""
-        self.loop.compile(self._state, train.on(self.device))
-
-    @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
         """Run the updates that end in a block, or the next of these up to a pause."""
         start = block.start if self._paused_at is None else self._paused_at
@@ -186,7 +187,7 @@ class TrainedTile:
     def _next_pause(self, start: int, stop: int) -> int | None:
         """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""
         before = self._updates - start // self._chunk
-        rows = ((update - before) * self._chunk for update in self._early if update > self._updates)
+        rows = ((update - before) * self._chunk for update in self.spec.early if update > self._updates)
         row = next(rows, None)
         return row if row is not None and row <= stop else None
 
@@ -207,7 +208,7 @@ class TrainedTile:
         lanes, remedy = f"{self.length} lanes", "Use a smaller model."
         if self.length == 1:
             lanes = "1 lane"
-        elif self.is_fixed:
+        elif self.spec.is_fixed:
             remedy = f"Use runtime.lane_tile={smaller(self.length)}, or null, which lets the harness choose."
         return Failed(lane, f"{self.device} ran out of memory with {lanes} per call. {remedy}")
 
@@ -247,7 +248,7 @@ class TrainedTile:
             return
         tensors = tf.nest.flatten(self._state)
         loop = [f"loop/{index}" for index in range(len(tensors))]
-        shapes = [(weight.dtype, weight.shape) for weight in self._stack.model.get_weights()]
+        shapes = [(weight.dtype, weight.shape) for weight in self.spec.stack.model.get_weights()]
         best = self._best.restore(state, shapes)
         names = ("positions", "diverged", "chunk", "updates", "curve/numbers", "curve/values")
         require_names(state, [*names, *loop, *best])
@@ -270,8 +271,8 @@ class TrainedTile:
 
     def _restore_failed(self, state: State) -> None:
         require_names(state, ["failed"])
-        lanes = numbers(state, "failed", [None], 0, max(self.lanes)).tolist()
-        if not self.lanes.keys() >= {*lanes}:
+        lanes = numbers(state, "failed", [None], 0, max(self.spec.lanes)).tolist()
+        if not self.spec.lanes.keys() >= {*lanes}:
             raise ValueError("it belongs to other lanes")
         self._members.positions = dict.fromkeys(lanes, 0)
         self.error = RuntimeError("its device had failed when the last checkpoint was written")

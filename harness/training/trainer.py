@@ -50,7 +50,7 @@ class Scan:
         lanes: Sequence[Lane],
         train: Blocks,
         holdout: Blocks,
-        encoding: Encoding | None = None,
+        encoding: Encoding,
         *,
         tile: int | None = None,
         measured: MeasuredTile = lambda kind: None,
@@ -72,7 +72,7 @@ class Scan:
             lanes: The lanes to train; events refer to them by index.
             train: The training rows.
             holdout: The held-out rows; there may be none.
-            encoding: How features become inputs; by default, as numbers and categories.
+            encoding: How features become inputs.
             tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
             measured: Returns tiles that replace the default ones; `tile` takes precedence.
             gram: Whether to use Gram matrices of chunks where they are faster.
@@ -99,7 +99,7 @@ class Scan:
         self._test = test if test and test.rows else None
         self._epoch, self._row = 1, 0  # The position at which training continues.
         arranged = self._arranged = form_cohorts(
-            *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
+            *(lanes, train, holdout, encoding, device),
             device_bytes=device_bytes,
             tile=tile,
             measured=measured,
@@ -294,4 +294,4 @@ class Scan:
         """Compile all tiles with empty blocks, which are freed afterwards."""
         blocks = train.empty(), holdout.empty() if self._holdout.rows else None
         tiles = [tile for tile in self._arranged.tiles if tile.positions]
-        self._calls.each(pool, tiles, lambda tile: tile.compile_all(*blocks))
+        self._calls.each(pool, tiles, lambda tile: tile.compile(*blocks))
