@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.config.metrics import greater_is_better
+from harness.config.metrics import cost
 from harness.training.events import EpochEnd, Restored
 from harness.training.saved_state import State, array
 
@@ -35,10 +35,9 @@ class BestEpochs:
         """Keep an epoch's weights if it is the lane's best so far."""
         if (metric := self._metrics.get(end.lane)) is None:
             return
-        sign, before = -1 if greater_is_better(metric) else 1, self._best.get(end.lane)
-        if before is None or sign * end.value(metric) < sign * before.restored.metrics.get(metric, np.inf * sign):
-            copies = [value.copy() for value in weights()]
-            self._best[end.lane] = _Best(Restored(end.epoch, {"train/loss": end.loss, **end.metrics}), copies)
+        metrics, before = {"train/loss": end.loss, **end.metrics}, self._best.get(end.lane)
+        if before is None or cost(metric, metrics) < cost(metric, before.restored.metrics):
+            self._best[end.lane] = _Best(Restored(end.epoch, metrics), [value.copy() for value in weights()])
 
     def of(self, lane: int) -> tuple[Restored, list[np.ndarray]] | None:
         """Return a lane's best epoch and its weights, or None if it keeps those of its last epoch."""

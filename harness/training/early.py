@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 MAX_SHARE = 0.1
 """Later evaluations read at most this many rows per training row, which takes a few percent of the time."""
@@ -27,13 +26,9 @@ def early_updates(epochs: int, updates: int, train_rows: int, holdout_rows: int)
         return []
     most = MAX_SHARE * epochs * train_rows / holdout_rows
     found: list[int] = []
-    for update in _series():
+    for update in (digit * 10**power for power in itertools.count() for digit in (1, 2, 5)):
         if update > max(epochs, updates) or (update > epochs and len(found) >= most):
             return found
         if update % updates:
             found.append(update)
     return found
-
-
-def _series() -> Iterator[int]:
-    return (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))

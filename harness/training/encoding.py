@@ -44,10 +44,9 @@ class Encoding:
         if others or not first.shape:
             return cls(sizes)
         channels = first.shape[-1]
-        if first.dtype == "uint8" and scaling is Scaling.none:
-            return cls(sizes, first.shape, (0.0,) * channels, (WHITE,) * channels)
         if scaling is Scaling.none:
-            return cls(sizes, first.shape, (0.0,) * channels, (1.0,) * channels)
+            largest = WHITE if first.dtype == "uint8" else 1.0
+            return cls(sizes, first.shape, (0.0,) * channels, (largest,) * channels)
         means, stds = first.channel_means or (first.mean,) * channels, first.channel_stds or (first.std,) * channels
         return cls(sizes, first.shape, means, tuple(std or 1.0 for std in stds))
 

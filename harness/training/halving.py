@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config.metrics import greater_is_better
+from harness.config.metrics import sign
 from harness.training.events import Ending, EpochEnd
-from harness.training.saved_state import array, numbers, require_names
+from harness.training.saved_state import array, arrays_under, numbers, require_names
 from harness.training.stopper import Stopper
 
 _OTHER = "patience/"
@@ -53,27 +53,25 @@ class Halving:
         """Follow the plan; another stopper may end lanes too."""
         self._plan, self._other = plan, other
         trials = sum(map(len, plan.groups))
-        self._known = dict(plan.known)
         self._alive = np.ones(trials, bool)
         self._cost = np.full(trials, np.inf)  # Lower is better.
         self._epoch = np.zeros(trials, np.int64)  # The epoch of `_cost`.
         self._stopped = np.zeros(trials, bool)
-        self._sign = -1 if greater_is_better(plan.metric) else 1
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
         """See `Stopper`."""
         stopped = self._other.leaving(ends) if self._other else {}
         for end in ends:
             trial = self._plan.lanes[end.lane]
-            self._cost[trial], self._epoch[trial] = self._finite(end.value(self._plan.metric)), end.epoch
+            self._cost[trial], self._epoch[trial] = self._cost_of(end.value(self._plan.metric)), end.epoch
             self._stopped[trial] |= end.lane in stopped
         epoch = ends[0].epoch if ends else 0
         if epoch not in self._plan.rungs:
             return stopped
         number = list(self._plan.rungs).index(epoch)
-        for trial, values in self._known.items():
+        for trial, values in self._plan.known:
             value = values[number]
-            self._cost[trial], self._epoch[trial] = self._finite(value), 0 if value is None else epoch
+            self._cost[trial], self._epoch[trial] = self._cost_of(value), 0 if value is None else epoch
         for group in self._plan.groups:
             self._weigh(group, epoch, max(1, len(group) // self._plan.eta ** (number + 1)))
         over = [end.lane for end in ends if not self._alive[self._plan.lanes[end.lane]]]
@@ -87,8 +85,8 @@ class Halving:
         for trial in group:
             self._alive[trial] = trial in kept
 
-    def _finite(self, value: float | None) -> float:
-        return self._sign * value if value is not None and math.isfinite(value) else math.inf
+    def _cost_of(self, value: float | None) -> float:
+        return sign(self._plan.metric) * value if value is not None and math.isfinite(value) else math.inf
 
     def state(self) -> dict[str, np.ndarray]:
         """See `Stopper`."""
@@ -98,7 +96,7 @@ class Halving:
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """See `Stopper`."""
-        other = {key.removeprefix(_OTHER): value for key, value in state.items() if key.startswith(_OTHER)}
+        other = arrays_under(_OTHER, state)
         require_names(state, ["alive", "cost", "epoch", "stopped", *(f"{_OTHER}{key}" for key in other)])
         trials = [len(self._alive)]
         self._alive, self._stopped = (array(state, name, bool, trials).copy() for name in ("alive", "stopped"))

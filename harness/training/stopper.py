@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from harness.config.metrics import greater_is_better
+from harness.config.metrics import sign
 from harness.training.events import Ending, EpochEnd
 from harness.training.saved_state import array, numbers, require_names
 
@@ -52,7 +52,7 @@ class Patience:
         for end in ends:
             if (rule := self._rules.get(end.lane)) is None:
                 continue
-            cost = (-1 if greater_is_better(rule.metric) else 1) * end.value(rule.metric)
+            cost = sign(rule.metric) * end.value(rule.metric)
             if cost < self._best[end.lane] - rule.min_delta:
                 self._best[end.lane], self._waited[end.lane] = cost, 0
             else:
