@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +13,20 @@ import keras
 import numpy as np
 import pandas as pd
 
-from harness.config import DataConfig, Loss
+from harness.config import DataConfig, Loss, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import linear
-from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
+from harness.training.encoding import Encoding
+from harness.training.events import Diverged, EpochEnd, Event, Failed, Progress, Stopped
 from harness.training.lane import Lane
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
+from harness.training.saved_state import State
 from harness.training.trainer import Scan
 from tests.tables import table_without_files
 
@@ -76,6 +79,18 @@ def noisy_table(folder: Path, rows: int) -> Table:
     return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv")), folder)
 
 
+def sliced_table(folder: Path, **settings: Any) -> Table:
+    """Return a table of 5,003 rows with, by default, 4,026 training rows: three slices and a remainder."""
+    rng, features = np.random.default_rng(1), ["a", "b", "c"]
+    frame = pd.DataFrame(rng.normal(size=(5003, 3)), columns=features)
+    frame["y"] = frame @ [1.0, -2.0, 0.5] + rng.normal(size=5003) + 3
+    frame["label"] = (frame["y"] > 3).astype(int)
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(
+        DataConfig(**{"features": features, "target": "y", "path": str(folder / "some.csv"), **settings}), folder
+    )
+
+
 def breaks_in_training(inputs: int) -> keras.Model:
     """Build a model that fails in training, but not before."""
 
@@ -89,19 +104,37 @@ def breaks_in_training(inputs: int) -> keras.Model:
 
 
 def make_scan(
-    lanes: Sequence[Lane], table: Table, scaler: Scaler, *, block_rows: int | None = None, **options: Any
+    lanes: Sequence[Lane], table: Table, scaler: Scaler | None = None, *, block_rows: int | None = None, **options: Any
 ) -> Scan:
-    """Return a scan of `lanes` over `table`."""
+    """Return a scan of `lanes` over `table`, which is scaled by its statistics unless there is a `scaler`."""
+    scaler = scaler or Scaler.of(table, Scaling.standard)
     blocks = functools.partial(Blocks, table, scaler=scaler, block_rows=block_rows)
-    return Scan(lanes, blocks(part="train", overlap=SLICE_ROWS), blocks(part="holdout"), **options)
+    train, holdout = blocks(part="train", overlap=SLICE_ROWS), blocks(part="holdout")
+    return Scan(lanes, train, holdout, Encoding.of(table, Scaling.standard), **options)
 
 
-def train(lanes: Sequence[Lane], table: Table, scaler: Scaler, **options: Any) -> list[History]:
+def train(lanes: Sequence[Lane], table: Table, scaler: Scaler | None = None, **options: Any) -> list[History]:
     """Run one scan of `lanes` over `table`."""
-    found = [History() for _ in lanes]
-    for event in make_scan(lanes, table, scaler, **options).run():
+    return finish(make_scan(lanes, table, scaler, **options), [History() for _ in lanes])
+
+
+def finish(scan: Scan, found: list[History], state: State | None = None) -> list[History]:
+    """Run a scan to its end, from a saved state if there is one; add its events to the histories, and return these."""
+    if state is not None:
+        scan.restore(state)
+    for event in scan.run():
         note(found, event)
     return found
+
+
+def finish_with_states(scan: Scan, found: list[History]) -> list[tuple[State, list[History]]]:
+    """Run a scan to its end; return its state after each `Progress`, and a copy of the histories so far."""
+    states = []
+    for event in scan.run():
+        note(found, event)
+        if isinstance(event, Progress):
+            states.append((scan.state(), copy.deepcopy(found)))
+    return states
 
 
 def note(found: Sequence[History], event: Event) -> None:

@@ -35,9 +35,8 @@ import pandas as pd
 import pytest
 
 from harness.cli.words import quote_for_hydra
-from harness.config import DataConfig, Missing, Scaling
+from harness.config import DataConfig, Missing
 from harness.data.profiling.describe import describe
-from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
@@ -145,7 +144,7 @@ def test_the_holdout_of_a_sorted_file_has_all_classes(write: Write, tmp_path: Pa
 def test_rows_that_weigh_nothing_leave_the_loss_finite(write: Write, tmp_path: Path) -> None:
     path = write("a,y,w\n" + "".join(f"{n},{n * n % 17},{n % 2}\n" for n in range(300)))
     table = open_table(DataConfig(["a"], "y", str(path), weight="w"), tmp_path / "cache")
-    (history,) = train([lane(10, stops=(1,))], table, Scaler.of(table, Scaling.standard))
+    (history,) = train([lane(10, stops=(1,))], table)
     assert np.isfinite(list(history.epochs[0].metrics.values())).all()
 
 

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from harness.config import DataConfig, Device, RuntimeConfig, Scaling
+from harness.config import DataConfig, Device, RuntimeConfig
 from harness.data.blocks import Block
-from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import linear, mlp
@@ -24,7 +23,7 @@ from harness.training.events import Progress
 from harness.training.gram import GramChunks
 from harness.training.lane import Lane
 from harness.training.slices import DeviceBlock
-from tests.helpers import History, make_scan, note, recipe
+from tests.helpers import History, finish, make_scan, note, recipe
 
 RUNTIME = RuntimeConfig(Device.cpu, devices=[0, 1, 2])
 KINDS = recipe(linear), recipe(lambda inputs: mlp(inputs, units=[3]))
@@ -46,17 +45,13 @@ def trained(table: Table, others: Sequence[str], resumed_on: Sequence[str] | Non
     found = [History() for _ in LANES]
 
     def scan(devices: Sequence[str]):
-        return make_scan(LANES, table, Scaler.of(table, Scaling.standard), block_rows=1024, other_devices=devices)
+        return make_scan(LANES, table, block_rows=1024, other_devices=devices)
 
     first = scan(others)
     for event in first.run():
         note(found, event)
         if resumed_on is not None and isinstance(event, Progress) and event.epoch == 2:
-            second = scan(resumed_on)
-            second.restore(first.state())
-            for later in second.run():
-                note(found, later)
-            break
+            return finish(scan(resumed_on), found, first.state())
     return found
 
 

@@ -24,7 +24,7 @@ from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
 from harness.training.losses import LossPlan, make_objective
 from harness.training.metrics import Evaluation
-from tests.helpers import History, make_scan, note, train
+from tests.helpers import History, finish, make_scan, note, train
 from tests.tables import stored
 
 CLASSES = Loss.sparse_categorical_crossentropy.value
@@ -165,10 +165,7 @@ def test_results_depend_neither_on_companions_nor_on_an_interruption(source, cas
         if type(event).__name__ == "Progress" and event.rows > table.train_rows + 1024:
             state = first.state()
             break
-    again = make_scan(lanes, table, scaler, block_rows=1024)
-    again.restore(state)
-    for event in again.run():
-        note(histories, event)
+    finish(make_scan(lanes, table, scaler, block_rows=1024), histories, state)
     assert [history.numbers for history in histories] == [history.numbers for history in together]
 
 

@@ -6,19 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from harness.config import Device, RuntimeConfig, Scaling
-from harness.data.scaler import Scaler
+from harness.config import Device, RuntimeConfig
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.training.devices import Devices
 from harness.training.events import Progress
 from harness.training.trainer import Scan
-from tests.helpers import History, lane, make_scan, note
+from tests.helpers import History, finish, lane, make_scan, note
 
 
 @pytest.mark.slow
@@ -35,21 +35,8 @@ def test_devices_are_different_numbers(numbers: list) -> None:
         RuntimeConfig(Device.cpu, devices=numbers)
 
 
-class Loop(NamedTuple):
-    """Stands in for a tile's loop."""
-
-    updates: int
-
-
-class Part:
-    """Stands in for a tile."""
-
-    def __init__(self, updates: int) -> None:
-        self.loop, self.device = Loop(updates), ""
-
-
 def test_devices_get_about_the_same_number_of_updates() -> None:
-    tiles: list[Any] = [Part(updates) for updates in (90, 50, 30, 10, 1)]
+    tiles: list[Any] = [SimpleNamespace(loop=SimpleNamespace(updates=updates)) for updates in (90, 50, 30, 10, 1)]
     Devices(["/GPU:0", "/GPU:1"], None).place(tiles)
     assert [tile.device for tile in tiles] == ["/GPU:0", "/GPU:1", "/GPU:1", "/GPU:1", "/GPU:0"]
 
@@ -88,11 +75,10 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
     table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n5,9\n")
 
     def made() -> Scan:
-        return make_scan([lane(2), lane(4)], table, Scaler.of(table, Scaling.standard), gram=False)
+        return make_scan([lane(2), lane(4)], table, gram=False)
 
     known, found, resumed = ([History(), History()] for _ in range(3))
-    for event in made().run():
-        note(known, event)
+    finish(made(), known)
     scan, state = made(), {}
     after_an_epoch = (event for event in scan.run() if note(found, event) or event == Progress(scan.rows, 1))
     for number, _ in enumerate(after_an_epoch):  # Before and after the epoch's results.
@@ -100,10 +86,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
             lose(scan._arranged.tiles[0])
         if number == 1:
             state = scan.state()
-    second = made()
-    second.restore(state)
-    for event in second.run():
-        note(resumed, event)
+    finish(made(), resumed, state)
 
     assert "the device is gone" in str(found[0].error)
     assert len(found[0].epochs) == epochs
@@ -115,7 +98,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
 
 def test_lanes_are_not_moved_from_or_to_a_device_that_is_gone(make_table: Callable[..., Table]) -> None:
     table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n")
-    scan = make_scan([lane(2, seed=seed) for seed in range(3)], table, Scaler.of(table, Scaling.standard), tile=2)
+    scan = make_scan([lane(2, seed=seed) for seed in range(3)], table, tile=2)
     full, other = scan._arranged.tiles
     del full.positions[0]
     lose(other)

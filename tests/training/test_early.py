@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.config import Scaling
-from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.early import early_updates
@@ -58,14 +56,13 @@ def test_measuring_changes_nothing_and_does_not_depend_on_blocks(
     frame = pd.DataFrame(rng.normal(size=(3000, 2)), columns=["a", "y"])
     table = make_table(frame.to_csv(index=False), holdout=0.2)
     lanes = [lane(chunk, stops=(2, 6), recipe_=recipe(build)) for chunk in (100, 1500, table.train_rows)]
-    scaler = Scaler.of(table, Scaling.standard)
-    without, none = _histories(make_scan(lanes, table, scaler, gram=gram))
-    with_early, early = _histories(make_scan(lanes, table, scaler, block_rows=1024, gram=gram, early=True))
+    without, none = _histories(make_scan(lanes, table, gram=gram))
+    with_early, early = _histories(make_scan(lanes, table, block_rows=1024, gram=gram, early=True))
     assert not none
     assert [each.numbers for each in with_early] == [each.numbers for each in without]
     assert set(early) == {(0, 1), (0, 2), (0, 5), (1, 1), (1, 5)}
     assert len({metrics["val/loss"] for metrics in early.values()}) == len(early)
     if gram:
         return
-    _, again = _histories(make_scan(lanes, table, scaler, gram=gram, early=True))
+    _, again = _histories(make_scan(lanes, table, gram=gram, early=True))
     assert early == again

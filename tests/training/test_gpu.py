@@ -8,22 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
-import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
-from harness.config import DataConfig, Device, RuntimeConfig, Scaling
+from harness.config import Device, RuntimeConfig, Scaling
 from harness.data.scaler import Scaler
-from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import mlp
 from harness.runtime.device import choose_device, usable_bytes
 from harness.runtime.keras_settings import dtype_policy
 from harness.training.lane import Lane
 from harness.training.lanes import Recipe
-from tests.helpers import History, lane, make_scan, noisy_table, recipe, train
+from tests.helpers import History, lane, make_scan, noisy_table, recipe, sliced_table, train
 
 pytestmark = pytest.mark.gpu
 
@@ -40,18 +37,12 @@ def device() -> str:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """5,003 rows with 4,026 training rows: three slices and a remainder."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(1)
-    frame = pd.DataFrame(random.normal(size=(5003, 3)), columns=["a", "b", "c"])
-    frame["y"] = frame.to_numpy() @ [1.0, -2.0, 0.5] + random.normal(size=5003) + 3
-    frame.to_csv(folder / "some.csv", index=False)
-    return open_table(DataConfig(features=["a", "b", "c"], target="y", path=str(folder / "some.csv")), folder)
+    return sliced_table(tmp_path_factory.mktemp("data"))
 
 
 def trained(table: Table, device: str, rates: tuple[float, ...] = (0.001, 0.01), **options) -> list[History]:
     lanes = [lane(chunk, rate, recipe_=kind) for kind in (recipe(), MLP) for chunk in (100, 4026) for rate in rates]
-    return train(lanes, table, Scaler.of(table, Scaling.standard), device=device, **options)
+    return train(lanes, table, device=device, **options)
 
 
 def test_results_are_those_of_the_cpu(device: str, table: Table) -> None:
@@ -74,7 +65,7 @@ def test_companions_do_not_matter_at_a_given_tile(device: str, table: Table) -> 
 
 def test_all_lanes_share_a_call(device: str, table: Table) -> None:
     lanes = [lane(100, 0.001 * number, recipe_=MLP) for number in range(1, 21)]
-    scan = make_scan(lanes, table, Scaler.of(table, Scaling.standard), device=device, device_bytes=10**9)
+    scan = make_scan(lanes, table, device=device, device_bytes=10**9)
     assert [cohort.tile for cohort in scan.cohorts] == [24]
     assert usable_bytes(device, None) > 10**9
 
@@ -83,10 +74,7 @@ def test_long_chunks_are_those_of_the_cpu(device: str, tmp_path: Path) -> None:
     """A GPU computes longer slices, so that its sums are rounded differently."""
     table = noisy_table(tmp_path, 30_000)
     lanes = [lane(chunk, 0.01, recipe_=MLP) for chunk in (1100, 9000, table.train_rows)]
-    scale = Scaler.of(table, Scaling.standard)
-    for ours, known in zip(
-        train(lanes, table, scale, device=device), train(lanes, table, scale, device="/CPU:0"), strict=True
-    ):
+    for ours, known in zip(train(lanes, table, device=device), train(lanes, table, device="/CPU:0"), strict=True):
         assert len(ours.numbers) == len(known.numbers)
         assert ours.epochs[-1].metrics["val/loss"] == pytest.approx(known.epochs[-1].metrics["val/loss"], rel=1e-4)
 

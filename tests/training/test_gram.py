@@ -23,7 +23,7 @@ from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
 from harness.training.linear_models import is_linear
 from harness.training.slices import take_rows
-from tests.helpers import History, lane, make_scan, note, recipe, train
+from tests.helpers import History, finish, finish_with_states, lane, make_scan, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
 TOWNS = {"features": ["a", "town"], "categorical": ["town"]}
@@ -156,10 +156,10 @@ def test_rows_are_read_once_if_their_matrices_fit(folder, passes, settings, room
     data = table(folder, **settings)
     limits = FeedLimits(span_blocks=2, kept_bytes=room)
     lanes = [lane(chunk, stops=(3,)) for chunk in (100, data.train_rows)]
-    found = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
+    found = train(lanes, data, block_rows=20_000, feed_limits=limits)
     assert passes == expected
     limits = FeedLimits(kept_bytes=room)
-    again = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=200_000, feed_limits=limits)
+    again = train(lanes, data, block_rows=200_000, feed_limits=limits)
     assert [history.numbers for history in found] == [history.numbers for history in again]
 
 
@@ -168,7 +168,7 @@ def test_joined_blocks_respect_the_limit(folder):
     lanes = [lane(100)]
 
     def spans(limits: FeedLimits) -> int:
-        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
+        scan = make_scan(lanes, data, block_rows=20_000, feed_limits=limits)
         return sum(isinstance(event, Progress) and event.rows < data.train_rows for event in scan.run())
 
     assert spans(FeedLimits()) == 0
@@ -180,45 +180,37 @@ def test_a_scan_resumes_within_an_epoch_with_other_blocks(folder):
     data = table(folder)
     limits = FeedLimits(span_blocks=2)
     lanes = [lane(100), lane(30_000)]
-    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240, feed_limits=limits)
-    whole, state = [History() for _ in lanes], None
-    for event in scan.run():
-        note(whole, event)
-        if isinstance(event, Progress):
-            state = state or scan.state()
-    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288, feed_limits=limits)
-    again.restore(state)
-    found = [History() for _ in lanes]
-    for event in again.run():
-        note(found, event)
+    scan = make_scan(lanes, data, block_rows=10_240, feed_limits=limits)
+    whole, found = ([History() for _ in lanes] for _ in range(2))
+    (state, _), *_ = finish_with_states(scan, whole)
+    again = make_scan(lanes, data, block_rows=12_288, feed_limits=limits)
+    finish(again, found, state)
     assert [history.numbers for history in found] == [history.numbers for history in whole]
 
 
 @pytest.mark.slow
 def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, passes):
     data = table(folder)
-    scaler = Scaler.of(data, Scaling.standard)
-    found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, scaler)
+    found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data)
     assert passes == [1]  # Its only block is kept.
     for stops, expected in (((2,), [1, 2]), ((1,), [1])):
         passes.clear()
-        again = train([lane(1000), lane(10, stops=stops)], data, scaler, block_rows=50_000)
+        again = train([lane(1000), lane(10, stops=stops)], data, block_rows=50_000)
         assert passes == expected
         assert found[0].numbers == again[0].numbers
 
 
 def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     data = table(folder)
-    scaler = Scaler.of(data, Scaling.standard)
 
     def fail(values, start, count):
         if count == 200:
             raise MemoryError("no room")
         return take_rows(values, start, count)
 
-    alone = train([lane(1000)], data, scaler)[0]
+    alone = train([lane(1000)], data)[0]
     monkeypatch.setattr("harness.training.gram.take_rows", fail)
-    found = train([lane(200), lane(1000)], data, scaler)
+    found = train([lane(200), lane(1000)], data)
     assert found[0].error == "RuntimeError: not enough memory for the Gram matrices of chunks of 200 rows: no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
@@ -228,7 +220,7 @@ def test_a_part_of_one_block_is_brought_to_the_device_once(folder):
     data = table(folder)
     blocks = Blocks(data, "holdout", Scaler.of(data, Scaling.standard))
     with ThreadPoolExecutor() as pool:
-        feed = Feed(blocks, "/CPU:0", pool, FeedLimits())
+        feed = Feed(blocks, ["/CPU:0"], pool, FeedLimits())
         (first,), (second,) = feed.read(1), feed.read(2)
     assert first.x is second.x
     assert (first.stop, first.x.shape) == (data.holdout_rows, (blocks.capacity, 2))

@@ -20,10 +20,9 @@ from harness.models import linear, mlp
 from harness.training import strategy
 from harness.training.arrangement import idle_cores
 from harness.training.encoding import Encoding
-from harness.training.events import Progress
 from harness.training.lanes import Recipe, Stack
 from harness.training.trainer import Scan
-from tests.helpers import History, note, recipe
+from tests.helpers import History, finish, finish_with_states, recipe
 from tests.helpers import lane as lane_of
 from tests.pixels import SHAPE, pixel_table, small_cnn, with_batch_norm
 from tests.reference import eager_keras
@@ -51,9 +50,7 @@ def scan_of(lanes: list, table: Table, scaling: Scaling = Scaling.standard, **op
 
 
 def trained(lanes: list, table: Table, scaling: Scaling = Scaling.standard, **options) -> list[History]:
-    found = [History() for _ in lanes]
-    for event in scan_of(lanes, table, scaling, **options).run():
-        note(found, event)
+    found = finish(scan_of(lanes, table, scaling, **options), [History() for _ in lanes])
     assert not any(history.error for history in found), [history.error for history in found]
     return found
 
@@ -97,17 +94,10 @@ def test_results_depend_neither_on_companions_nor_on_blocks(table: Table, short_
 def test_a_scan_of_images_resumes_bit_identically(table: Table, short_slices: None) -> None:
     lanes = [lane(32, recipe_=recipe(augmented)), lane(300)]
     scan = scan_of(lanes, table, block_rows=64)
-    whole, before, states = [History(), History()], [History(), History()], []
-    for event in scan.run():
-        note(whole, event)
-        if not states:
-            note(before, event)
-        if isinstance(event, Progress) and event.rows == 128:
-            states.append(scan.state())
-    again = scan_of(lanes, table, block_rows=128)
-    again.restore(states[0])
-    for event in again.run():
-        note(before, event)
+    whole = [History(), History()]
+    _, (state, before), *_ = finish_with_states(scan, whole)
+    assert state["position"].tolist() == [1, 128]
+    finish(scan_of(lanes, table, block_rows=128), before, state)
     assert [history.numbers for history in before] == [history.numbers for history in whole]
 
 

@@ -65,7 +65,7 @@ def test_a_holdout_whose_target_does_not_vary_has_no_r2(frame, tmp_path):
     frame["price"] = frame["price"].where(~frame["size"].astype("float32").isin(held_out), 1234.567)
     table = open_table(data("constant.csv"), tmp_path)
     assert table.holdout_rows
-    metrics = train([lane(1000, stops=(1,))], table, Scaler.of(table, Scaling.standard))[0].epochs[0].metrics
+    metrics = train([lane(1000, stops=(1,))], table)[0].epochs[0].metrics
     assert list(metrics) == ["val/loss", "val/rmse", "val/mae"]
     assert np.isfinite(list(metrics.values())).all()
 

@@ -16,8 +16,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from harness.cli.reproduce import Request, reproduce
-from harness.config import Config, DataConfig, LogModel, Loss, Precision, RuntimeConfig, Scaling, TrackingConfig
-from harness.data.scaler import Scaler
+from harness.config import Config, DataConfig, LogModel, Loss, Precision, RuntimeConfig, TrackingConfig
 from harness.data.tables.table import Table
 from harness.models import cnn, linear, mlp
 from harness.runtime.keras_settings import dtype_policy
@@ -27,9 +26,8 @@ from harness.sweep.run_fields import run_params
 from harness.tracking.reader import RunReader
 from harness.training import loss_scaling
 from harness.training.encoding import Encoding
-from harness.training.events import Progress
 from harness.training.lanes import Recipe, Stack
-from tests.helpers import History, lane, make_scan, noisy_table, note, recipe, train
+from tests.helpers import History, finish, finish_with_states, lane, make_scan, noisy_table, recipe, train
 
 # The command sets this before anything is computed, but here, another test may have run first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -56,10 +54,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     return noisy_table(tmp_path_factory.mktemp("data"), 300)
 
 
-def scaler(table: Table) -> Scaler:
-    return Scaler.of(table, Scaling.standard)
-
-
 def scales(state: dict[str, np.ndarray]) -> list[float]:
     """Return the lanes' scales in a checkpoint: the values of the only tensor of this shape that can be scales."""
     (found,) = (
@@ -74,18 +68,12 @@ def test_lanes_skip_updates_as_if_alone_also_when_resumed(table: Table, monkeypa
     monkeypatch.setattr(loss_scaling, "INITIAL", 2.0**20)  # Gradients overflow until the scale is small enough.
     kind = of("mixed_float16", ends_in_16_bits)
     lanes = [lane(20, rate, (2,), seed, kind) for rate, seed in ((0.01, 0), (0.1, 3), (1.0, 4))]
-    scan, found, state = make_scan(lanes, table, scaler(table), tile=4), [History() for _ in lanes], {}
-    resumed = [History() for _ in lanes]
-    for event in scan.run():
-        note(found, event)
-        if isinstance(event, Progress) and event == Progress(scan.rows, 1):
-            state = scan.state()
-    again = make_scan(lanes, table, scaler(table), tile=4)
-    again.restore(state)
-    for event in again.run():
-        note(resumed, event)
+    found, resumed = ([History() for _ in lanes] for _ in range(2))
+    states = finish_with_states(make_scan(lanes, table, tile=4), found)
+    state = next(state for state, _ in states if state["position"].tolist() == [2, 0])
+    finish(make_scan(lanes, table, tile=4), resumed, state)
     for number in (0, 2):
-        (alone,) = train([lanes[number]], table, scaler(table), tile=4)
+        (alone,) = train([lanes[number]], table, tile=4)
         assert alone.numbers == found[number].numbers
     assert [each.weights[2][0].tolist() for each in resumed] == [each.weights[2][0].tolist() for each in found]
     assert len({*scales(state)[:3]}) > 1
@@ -157,9 +145,9 @@ def test_stacked_lanes_equal_lanes_alone(tmp_path: Path, precision: str, chunk: 
     table = noisy_table(tmp_path, 1500)
     kinds = [of(each, functools.partial(mlp, units=[8]), "adam") for each in (precision, "float32")]
     lanes = [lane(chunk, rate, (2,), recipe_=kinds[0]) for rate in (0.003, 0.03)]
-    found = train(lanes, table, scaler(table))
-    assert train(lanes[1:], table, scaler(table))[0].numbers == found[1].numbers
-    (exact,) = train([lane(chunk, 0.03, (2,), recipe_=kinds[1])], table, scaler(table))
+    found = train(lanes, table)
+    assert train(lanes[1:], table)[0].numbers == found[1].numbers
+    (exact,) = train([lane(chunk, 0.03, (2,), recipe_=kinds[1])], table)
     assert found[1].epochs[-1].metrics["val/loss"] == pytest.approx(exact.epochs[-1].metrics["val/loss"], rel=0.02)
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harness.config import Scaling
-from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.models import mlp
 from harness.training import strategy, trained_tile
@@ -71,7 +69,7 @@ def small(table: Table) -> list[History]:
 
 
 def made(table: Table, tile: int | None = None, lanes: list[Lane] = FEW) -> Scan:
-    return make_scan(lanes, table, Scaler.of(table, Scaling.standard), block_rows=1024, tile=tile, early=True)
+    return make_scan(lanes, table, block_rows=1024, tile=tile, early=True)
 
 
 def collected(events: Iterable[Event], found: list[History] | None = None) -> tuple[list[History], list[str]]:

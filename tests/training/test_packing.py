@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harness.config import Scaling
-from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.models import mlp
-from harness.training.events import Ending, EpochEnd, Progress
+from harness.training.events import Ending, EpochEnd
 from harness.training.lane import Lane
-from tests.helpers import History, make_scan, noisy_table, note, recipe, train
+from harness.training.trainer import Scan
+from tests.helpers import History, finish, finish_with_states, make_scan, noisy_table, recipe, train
 
 LEAVING = dict.fromkeys([0, 1, 2, 3, 8, 9, 10, 11], 1) | {4: 2, 12: 2}
 """The epoch after which each lane ends; all 18 lanes start in tiles of eight."""
@@ -54,32 +53,24 @@ def test_survivors_move_together_and_equal_their_runs_alone(table: Table, monkey
         return functions[-1]
 
     monkeypatch.setattr(tf, "function", compiling)
-    scaler = Scaler.of(table, Scaling.standard)
     rates = [0.01 + 0.001 * lane for lane in range(16)] + [0.9, 0.02]
     shared = dataclasses.replace(recipe(small), shared_as=small)
     lanes = [Lane(100, shared, seed, rate, (3,), "val/loss") for seed, rate in enumerate(rates)]
 
-    def run(state: dict[str, np.ndarray] | None = None) -> tuple[list[History], list[dict[str, np.ndarray]]]:
-        scan, found, states = make_scan(lanes, table, scaler, tile=8, stopper=Leaving()), [History() for _ in lanes], []
-        if state:
-            scan.restore(state)
-        for event in scan.run():
-            note(found, event)
-            if isinstance(event, Progress):
-                states.append(scan.state())
-        return found, states
+    def made() -> Scan:
+        return make_scan(lanes, table, tile=8, stopper=Leaving())
 
-    whole, states = run()
-    ends = [state for state in states if state["position"][1] == 0]
+    whole = [History() for _ in lanes]
+    ends = [state for state, _ in finish_with_states(made(), whole) if state["position"][1] == 0]
     used = [[state[f"tile/{tile}/positions"][:, 0].tolist() for tile in range(3)] for state in ends[:2]]
     assert used == [[[4, 5, 6, 7, 16, 17], [12, 13, 14, 15], []], [[5, 6, 7, 16, 17, 13, 14, 15], [], []]]
     before = len(functions), sum(function.experimental_get_tracing_count() for function in functions)
     for lane in (5, 14, 16):
-        (alone,) = train([lanes[lane]], table, scaler, tile=8)
+        (alone,) = train([lanes[lane]], table, tile=8)
         assert whole[lane].numbers == alone.numbers
     assert len(whole[14].epochs) == 3
     for state in ends[:2]:
-        again, _ = run(state)
+        again = finish(made(), [History() for _ in lanes], state)
         epoch = int(state["position"][0])
         for found, all_of_it in zip(again, whole, strict=True):
             assert found.numbers[0] == [end for end in all_of_it.numbers[0] if end[0] >= epoch]
@@ -89,4 +80,4 @@ def test_survivors_move_together_and_equal_their_runs_alone(table: Table, monkey
     assert (len(functions), sum(function.experimental_get_tracing_count() for function in functions)) == before
     twice = dict(ends[0]) | {"tile/2/positions": np.array([[4, 1]])}
     with pytest.raises(ValueError, match="twice"):
-        run(twice)
+        made().restore(twice)

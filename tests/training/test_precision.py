@@ -105,13 +105,6 @@ def test_the_best_line_is_that_of_float64(fit, case: str, gram: bool) -> None:
     assert list(describe_rounding(found.table.columns, Scaling.standard)) == []
 
 
-def test_the_slopes_of_the_lesson(fit) -> None:
-    """The results are those of ordinary data."""
-    assert fit(*CASES["a large feature"]).metrics["val/r2"] > 0.99
-    assert fit(*CASES["a large target"]).trained_slope == pytest.approx(3, rel=1e-5)
-    assert fit(*CASES["Unix seconds"]).trained_slope == pytest.approx(2, rel=1e-3)
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -18,7 +18,18 @@ from harness.models import mlp
 from harness.training.events import Ending, EpochEnd, Event, Progress, Stopped
 from harness.training.lane import Lane
 from harness.training.stopper import Patience, PatienceRule
-from tests.helpers import History, lane, make_scan, noisy_table, note, recipe, train
+from harness.training.trainer import Scan
+from tests.helpers import (
+    History,
+    finish,
+    finish_with_states,
+    lane,
+    make_scan,
+    noisy_table,
+    note,
+    recipe,
+    train,
+)
 
 
 class AtEpoch:
@@ -48,15 +59,11 @@ def lanes(first: tuple[int, ...]) -> list[Lane]:
     return [lane(100, stops=first), lane(100, rate=0.1, stops=(4,)), lane(100, stops=(4,), recipe_=recipe(mlp))]
 
 
-def scaler(table: Table) -> Scaler:
-    return Scaler.of(table, Scaling.standard)
-
-
 def test_a_lane_ends_early_and_its_companions_do_not_notice(table: Table) -> None:
-    short = train(lanes((2,)), table, scaler(table))
+    short = train(lanes((2,)), table)
     events: list[Event] = []
     found = [History() for _ in short]
-    for event in make_scan(lanes((1, 3, 4)), table, scaler(table), stopper=AtEpoch(0, 2)).run():
+    for event in make_scan(lanes((1, 3, 4)), table, stopper=AtEpoch(0, 2)).run():
         events.append(event)
         note(found, event)
     stopped = [event for event in events if isinstance(event, Stopped) and event.lane == 0]
@@ -72,36 +79,28 @@ def test_a_lane_ends_early_and_its_companions_do_not_notice(table: Table) -> Non
 
 @pytest.mark.slow
 def test_a_lane_at_its_last_stop_is_not_ended_twice(table: Table) -> None:
-    found = train(lanes((2,)), table, scaler(table), stopper=AtEpoch(0, 2))
+    found = train(lanes((2,)), table, stopper=AtEpoch(0, 2))
     assert list(found[0].weights) == [2]
     assert len(found[0].epochs) == 2
 
 
 def test_a_scan_ends_when_all_lanes_have_left(table: Table) -> None:
-    scan = make_scan([lane(100, stops=(9,))], table, scaler(table), stopper=AtEpoch(0, 2))
+    scan = make_scan([lane(100, stops=(9,))], table, stopper=AtEpoch(0, 2))
     events = list(scan.run())
     assert max(event.epoch for event in events if isinstance(event, Progress)) == 2
 
 
 @pytest.mark.slow
 def test_a_resumed_scan_knows_who_has_left(table: Table) -> None:
-    def make() -> tuple:
-        scan = make_scan(lanes((4,)), table, scaler(table), stopper=AtEpoch(0, 2), block_rows=1024)
-        return scan, [History() for _ in range(3)]
+    def made() -> Scan:
+        return make_scan(lanes((4,)), table, stopper=AtEpoch(0, 2), block_rows=1024)
 
-    scan, whole = make()
-    states, heard = [], []
-    for event in scan.run():
-        note(whole, event)
-        if isinstance(event, Progress):
-            states.append(scan.state())
-            heard.append([len(history.epochs) for history in whole])
+    whole = [History() for _ in range(3)]
+    states = finish_with_states(made(), whole)
+    heard = [[len(history.epochs) for history in before] for _, before in states]
     # In the first epoch, after the second, when the lane has ended, and in the third.
     for place in (0, heard.index([2, 2, 2]), heard.index([2, 2, 2]) + 1):
-        again, found = make()
-        again.restore(states[place])
-        for event in again.run():
-            note(found, event)
+        found = finish(made(), [History() for _ in range(3)], states[place][0])
         for history, all_of_it, epochs in zip(found, whole, heard[place], strict=True):
             assert history.numbers[0] == all_of_it.numbers[0][epochs:]
             assert {epoch: all_of_it.numbers[2][epoch] for epoch in history.weights} == history.numbers[2]
@@ -172,31 +171,20 @@ def test_a_lane_keeps_the_weights_of_its_best_epoch(table: Table) -> None:
     """At this learning rate, the loss rises again; the state is saved and restored on the way."""
     rate, rule = 0.9, PatienceRule("val/loss", 2)
 
-    def make(stops: tuple[int, ...] = (9,), restore: str | None = "val/loss", **options: object) -> tuple:
-        scan = make_scan([Lane(100, recipe(mlp), 0, rate, stops, restore)], table, scaler(table), **options)
-        return scan, [History()]
+    def made(stops: tuple[int, ...] = (9,), restore: str | None = "val/loss", **options: object) -> Scan:
+        return make_scan([Lane(100, recipe(mlp), 0, rate, stops, restore)], table, **options)
 
-    scan, (history,) = make(stopper=Patience({0: rule}))
-    states, stopped = [], None
-    for event in scan.run():
-        note([history], event)
-        stopped = event if isinstance(event, Stopped) else stopped
-        if isinstance(event, Progress):
-            states.append(scan.state())
+    history = History()
+    states = finish_with_states(made(stopper=Patience({0: rule})), [history])
+    (stopped,) = (event for event in made(stopper=Patience({0: rule})).run() if isinstance(event, Stopped))
     losses = [end.metrics["val/loss"] for end in history.epochs]
     best = losses.index(min(losses)) + 1
-    assert stopped
     assert stopped.restored
     assert (stopped.epoch, stopped.ending, stopped.restored.epoch) == (best + 2, Ending.stopped, best)
     assert stopped.restored.metrics["val/loss"] == min(losses)
     assert best + 2 < 9
-    scan, (alone,) = make((best,), None)
-    for event in scan.run():
-        note([alone], event)
+    (alone,) = finish(made((best,), None), [History()])
     assert [end.metrics for end in alone.epochs] == [end.metrics for end in history.epochs[:best]]
     assert all(np.array_equal(a, b) for a, b in zip(stopped.weights, alone.weights[best], strict=True))
-    scan, (again,) = make(stopper=Patience({0: rule}))
-    scan.restore(states[-3])
-    for event in scan.run():
-        note([again], event)
+    (again,) = finish(made(stopper=Patience({0: rule})), [History()], states[-3][0])
     assert again.numbers[2] == history.numbers[2]

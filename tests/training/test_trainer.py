@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import io
 from dataclasses import replace
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
-from harness.config import DataConfig, Loss, Scaling
+from harness.config import Loss, Scaling
 from harness.config.objective import CLASSES_LOSS
 from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
-from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training import lanes as lanes_module
@@ -25,28 +22,33 @@ from harness.training.encoding import Encoding
 from harness.training.events import Progress
 from harness.training.feed import FeedLimits
 from harness.training.gram import GramChunks
-from harness.training.lane import Lane
 from harness.training.lanes import Stack
 from harness.training.loops import WholeChunks
-from tests.helpers import History, breaks_in_training, lane, make_scan, note, recipe, train
+from tests.helpers import (
+    History,
+    breaks_in_training,
+    finish,
+    finish_with_states,
+    lane,
+    make_scan,
+    recipe,
+    sliced_table,
+    train,
+)
 from tests.reference import eager_keras
 
-FEATURES = ["a", "b", "c"]
 ONE_OUTPUT = [loss for loss in Loss if loss is not CLASSES_LOSS]
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """5,003 rows with 4,026 training rows: three slices and a remainder."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(5003, 3)), columns=FEATURES)
-    frame["y"] = frame @ [1.0, -2.0, 0.5] + rng.normal(size=5003) + 3
-    frame["label"] = (frame["y"] > 3).astype(int)
-    frame.to_csv(folder / "some.csv", index=False)
-    return lambda **settings: open_table(
-        DataConfig(**{"features": FEATURES, "target": "y", "path": str(folder / "some.csv"), **settings}), folder
-    )
+    return functools.partial(sliced_table, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def data(table):
+    """The table with default settings."""
+    return table()
 
 
 def scaler(table, scaling=Scaling.standard, **options):
@@ -87,103 +89,83 @@ def test_lanes_of_one_seed_start_from_one_model() -> None:
     ],
 )
 @pytest.mark.slow
-def test_results_do_not_depend_on_block_size(table, build, gram, chunks):
-    data = table()
+def test_results_do_not_depend_on_block_size(data, build, gram, chunks):
     lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
-    whole, *others = [train(lanes, data, scaler(data), block_rows=rows, gram=gram) for rows in (None, 1, 2000)]
+    whole, *others = [train(lanes, data, block_rows=rows, gram=gram) for rows in (None, 1, 2000)]
     for other in others:
         assert [history.numbers for history in other] == [history.numbers for history in whole]
 
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(mlp, False)])
-def test_results_do_not_depend_on_companions(table, build, gram):
+def test_results_do_not_depend_on_companions(data, build, gram):
     """Some of the other lanes need rows; `mine` uses Gram matrices if `gram` is set."""
-    data = table()
     mine = lane(100, recipe_=recipe(build), rate=0.02)
-    alone = train([mine], data, scaler(data), gram=gram)[0]
+    alone = train([mine], data, gram=gram)[0]
     others = [lane(100, rate=rate, seed=seed, recipe_=recipe(build)) for rate, seed in ((1e30, 3), (0.5, 1), (0.1, 2))]
     others += [lane(1000, recipe_=recipe(build))] * 9 + [lane(100, recipe_=recipe(build), stops=(1, 3))] * 11
     for place, more in ((0, []), (2, [lane(7, recipe_=recipe(build))]), (len(others), [])):
-        found = train([*others[:place], mine, *others[place:], *more], data, scaler(data), gram=gram)
+        found = train([*others[:place], mine, *others[place:], *more], data, gram=gram)
         assert found[place].numbers == alone.numbers
 
 
 @pytest.mark.slow
-def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
-    data = table()
-    first, again, other = (
-        train([lane(100, seed=seed, recipe_=recipe(mlp))], data, scaler(data))[0].numbers for seed in (0, 0, 1)
-    )
+def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(data):
+    first, again, other = (train([lane(100, seed=seed, recipe_=recipe(mlp))], data)[0].numbers for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
-def test_a_scan_resumes_bit_identically_from_any_state(table, build, gram):
+def test_a_scan_resumes_bit_identically_from_any_state(data, build, gram):
     """This also holds with another block size; one lane diverges, and another stops early."""
     limits = FeedLimits(span_blocks=1)
-    data = table()
     momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
     lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
     lanes += [lane(size, stops=(3,), recipe_=momentum) for size in (1000, 2500)]
     lanes += [lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
-    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram, feed_limits=limits)
+    scan = make_scan(lanes, data, block_rows=1024, gram=gram, feed_limits=limits)
     whole = [History() for _ in lanes]
-    states, heard = [scan.state()], [copy.deepcopy(whole)]
-    for event in scan.run():
-        note(whole, event)
-        if isinstance(event, Progress):
-            states.append(scan.state())
-            heard.append(copy.deepcopy(whole))
-    assert len(states) == 1 + 3 * (4 + 1)
+    states = finish_with_states(scan, whole)
+    assert len(states) == 3 * (4 + 1)
     # Within an epoch, and between training and evaluation.
-    for place, rows in ((4, 2048), (7, None)):
-        state, before = states[place], heard[place]
+    for place, rows in ((3, 2048), (6, None)):
+        state, before = states[place]
         with io.BytesIO() as file:
             np.savez(file, allow_pickle=False, **state)
             file.seek(0)
             plain = dict(np.load(file, allow_pickle=False))
-        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram, feed_limits=limits)
-        again.restore(plain)
-        for event in again.run():
-            note(before, event)
+        again = make_scan(lanes, data, block_rows=rows, gram=gram, feed_limits=limits)
+        finish(again, before, plain)
         assert [history.numbers for history in before] == [history.numbers for history in whole]
         assert again.clocks.train > float(state["clocks"][2]) > 0
 
 
 @pytest.mark.slow
-def test_longer_slices_change_only_rounding(table, monkeypatch):
+def test_longer_slices_change_only_rounding(data, monkeypatch):
     """As on a GPU, which computes more rows at once."""
-    data, limits = table(), FeedLimits(span_blocks=1)
+    limits = FeedLimits(span_blocks=1)
     lanes = [lane(chunk, stops=(3,), recipe_=recipe(mlp)) for chunk in (100, 1500, 2500, data.train_rows)]
-    usual = train(lanes, data, scaler(data))
+    usual = train(lanes, data)
     choose = lanes_module.choose_strategy
     monkeypatch.setattr(
         lanes_module, "choose_strategy", lambda *how, **more: replace(choose(*how, **more), slice_rows=2048)
     )
-    scan = make_scan(lanes, data, scaler(data), block_rows=2048, feed_limits=limits)
-    found, states = [History() for _ in lanes], [(scan.state(), [History() for _ in lanes])]
-    for event in scan.run():
-        note(found, event)
-        if isinstance(event, Progress):
-            states.append((scan.state(), copy.deepcopy(found)))
+    scan = make_scan(lanes, data, block_rows=2048, feed_limits=limits)
+    found = [History() for _ in lanes]
+    states = finish_with_states(scan, found)
     for ours, known in zip(found, usual, strict=True):
         assert ours.epochs[-1].metrics == pytest.approx(known.epochs[-1].metrics, rel=1e-4)
-    state, before = states[4]  # Within the second epoch.
+    state, before = states[3]  # Within the second epoch.
     assert state["position"].tolist() == [2, 2048]
-    again = make_scan(lanes, data, scaler(data), feed_limits=limits)
-    again.restore(state)
-    for event in again.run():
-        note(before, event)
+    finish(make_scan(lanes, data, feed_limits=limits), before, state)
     assert [history.numbers for history in before] == [history.numbers for history in found]
 
 
-def test_a_state_of_other_lanes_is_refused(table):
-    data = table()
-    state = make_scan([lane(100)], data, scaler(data)).state()
+def test_a_state_of_other_lanes_is_refused(data):
+    state = make_scan([lane(100)], data).state()
     for lanes in ([lane(2500)], [lane(100), lane(200)], [lane(100, recipe_=recipe(mlp))]):
         with pytest.raises(ValueError, match="other lanes"):
-            make_scan(lanes, data, scaler(data)).restore(state)
+            make_scan(lanes, data).restore(state)
 
 
 EDITS = {
@@ -202,14 +184,13 @@ EDITS = {
 }
 
 
-def test_an_edited_state_is_refused(table):
-    data = table()
-    scan = make_scan([lane(100)], data, scaler(data), block_rows=1024, feed_limits=FeedLimits(span_blocks=1))
+def test_an_edited_state_is_refused(data):
+    scan = make_scan([lane(100)], data, block_rows=1024, feed_limits=FeedLimits(span_blocks=1))
     events = scan.run()
     assert isinstance(next(events), Progress)
     state = scan.state()
     events.close()
-    again = make_scan([lane(100)], data, scaler(data))
+    again = make_scan([lane(100)], data)
     again.restore(state)
     for name, values in EDITS.items():
         edited = [{key: state[key] for key in state if key != name} | {"tile/0/other": np.array(0)}]
@@ -222,36 +203,32 @@ def test_an_edited_state_is_refused(table):
                 again.restore(each)
 
 
-def test_shorter_run_is_the_beginning_of_a_longer_one(table):
-    data = table()
-    both = train([lane(100, stops=(1, 3))], data, scaler(data))[0]
-    short = train([lane(100, stops=(1,))], data, scaler(data))[0]
+def test_shorter_run_is_the_beginning_of_a_longer_one(data):
+    both = train([lane(100, stops=(1, 3))], data)[0]
+    short = train([lane(100, stops=(1,))], data)[0]
     assert list(both.weights) == [1, 3]
     assert short.numbers[0] == both.numbers[0][:1]
     assert [value.tolist() for value in both.weights[1]] == [value.tolist() for value in short.weights[1]]
 
 
-def test_a_diverged_lane_emits_no_further_events(table):
-    data = table()
-    found = train([lane(100, rate=1e30, stops=(1, 3)), lane(100, stops=(1, 3))], data, scaler(data))
+def test_a_diverged_lane_emits_no_further_events(data):
+    found = train([lane(100, rate=1e30, stops=(1, 3)), lane(100, stops=(1, 3))], data)
     assert found[0].diverged == 2
     assert found[0].epochs == []
     assert found[0].weights == {}
     assert len(found[1].epochs) == 3
 
 
-def test_divergence_in_the_last_update_is_seen(table):
-    data = table()
+def test_divergence_in_the_last_update_is_seen(data):
     sgd = recipe(optimizer={"name": "sgd"})
     history = train([lane(data.train_rows, rate=2e38, stops=(1,), recipe_=sgd)], data, scaler(data, Scaling.none))[0]
     assert history.diverged == 1
 
 
-def test_second_epoch_sees_the_same_rows(table):
+def test_second_epoch_sees_the_same_rows(data):
     """With a negligible learning rate, all epochs have the same losses."""
-    data = table()
     for chunk in (7, 1025):
-        history = train([lane(chunk, rate=1e-30, stops=(2,))], data, scaler(data), block_rows=1024)[0]
+        history = train([lane(chunk, rate=1e-30, stops=(2,))], data, block_rows=1024)[0]
         curve = history.curve
         updates = history.epochs[0].updates
         assert history.epochs[0].loss == history.epochs[1].loss
@@ -260,12 +237,20 @@ def test_second_epoch_sees_the_same_rows(table):
         ]
 
 
-def test_epoch_loss_weighs_chunks_by_their_rows(table):
+def test_epoch_loss_weighs_chunks_by_their_rows(data):
     """With a negligible learning rate, the epoch's loss is the mean over rows for any chunk size."""
-    data = table()
     lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in (7, 1000, 1025, 10**6)]
-    losses = [history.epochs[0].loss for history in train(lanes, data, scaler(data))]
+    losses = [history.epochs[0].loss for history in train(lanes, data)]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+
+
+def plain_loop(values, chunk, build, loss=keras.losses.mean_squared_error):
+    """Train for an epoch with Keras's own loop; return the losses, and the model's weights."""
+    keras.utils.set_random_seed(0)
+    model, optimizer = build(3), keras.optimizers.Adam(0.01)
+    parts = [values[start : start + chunk] for start in range(0, len(values), chunk)]
+    plain = eager_keras(lambda: ((part[:, :-1], part[:, -1]) for part in parts), model, optimizer, loss, 1)
+    return plain.losses, model.get_weights()
 
 
 @pytest.mark.parametrize(
@@ -283,23 +268,15 @@ def test_equals_eager_keras(table, loss, chunk):
         [lane(chunk, recipe_=recipe(mlp, loss=loss), stops=(1,))], data, scaler(data, scale_target=not labels)
     )
     values = scaler(data, scale_target=not labels).apply(data.read("train", 0, data.train_rows)).T
-    keras.utils.set_random_seed(0)
     functions = {
         Loss.mse: keras.losses.mean_squared_error,
         Loss.mae: keras.losses.mean_absolute_error,
         Loss.huber: keras.losses.huber,
         Loss.binary_crossentropy: lambda y, z: keras.losses.binary_crossentropy(y, keras.ops.sigmoid(z)),
     }
-    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
-    plain = eager_keras(
-        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
-        mlp(3),
-        keras.optimizers.Adam(0.01),
-        functions[loss],
-        1,
-    )
-    np.testing.assert_allclose(list(found[0].curve.values()), plain.losses, rtol=2e-4)
-    for value, expected in zip(found[0].weights[1], plain.weights[0], strict=True):
+    losses, weights = plain_loop(values, chunk, mlp, functions[loss])
+    np.testing.assert_allclose(list(found[0].curve.values()), losses, rtol=2e-4)
+    for value, expected in zip(found[0].weights[1], weights, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -314,11 +291,10 @@ def with_penalty(inputs):
 
 
 @pytest.mark.slow
-def test_dropout_follows_the_seed(table):
-    data = table()
+def test_dropout_follows_the_seed(data):
     drops = recipe(with_dropout)
     lanes = [lane(chunk, seed=seed, stops=(1,), recipe_=drops) for chunk in (100, 1025) for seed in (0, 0, 1)]
-    first, again, other, *sliced = train(lanes, data, scaler(data))
+    first, again, other, *sliced = train(lanes, data)
     assert first.error is None
     assert first.numbers == again.numbers
     assert first.curve != other.curve
@@ -344,29 +320,19 @@ def with_nested_batch_norm(inputs):
 @pytest.mark.parametrize(("build", "chunk"), [(with_batch_norm, 100), (with_penalty, 100), (with_penalty, 2500)])
 def test_layers_with_state_or_penalty_equal_eager_keras(table, build, chunk):
     data = table(holdout=0.0)
-    history = train([lane(chunk, recipe_=recipe(build), stops=(1,))], data, scaler(data))[0]
+    history = train([lane(chunk, recipe_=recipe(build), stops=(1,))], data)[0]
     values = scaler(data).apply(data.read("train", 0, data.train_rows)).T
-    keras.utils.set_random_seed(0)
-    model = build(3)
-    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
-    plain = eager_keras(
-        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
-        model,
-        keras.optimizers.Adam(0.01),
-        keras.losses.mean_squared_error,
-        1,
-    )
-    np.testing.assert_allclose(list(history.curve.values()), plain.losses, rtol=1e-4)
-    for value, expected in zip(history.weights[1], model.get_weights(), strict=True):
+    losses, weights = plain_loop(values, chunk, build)
+    np.testing.assert_allclose(list(history.curve.values()), losses, rtol=1e-4)
+    for value, expected in zip(history.weights[1], weights, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("build", [with_batch_norm, with_nested_batch_norm])
-def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(table, build):
-    data = table()
+def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(data, build):
     message = r"chunksize=1025 does not work with batch_normalization\w*, which .* Use chunksize <= 1024"
     with pytest.raises(ConfigError, match=message):
-        make_scan([lane(SLICE_ROWS + 1, recipe_=recipe(build))], data, scaler(data))
+        make_scan([lane(SLICE_ROWS + 1, recipe_=recipe(build))], data)
 
 
 def broken(inputs):
@@ -378,10 +344,9 @@ def two_outputs(inputs):
 
 
 @pytest.mark.parametrize(("build", "reason"), [(broken, "no such luck"), (breaks_in_training, "not in training")])
-def test_model_that_fails_fails_alone(table, build, reason):
-    data = table()
-    alone = train([lane(100)], data, scaler(data))[0]
-    found = train([lane(100, recipe_=recipe(build)), lane(100)], data, scaler(data))
+def test_model_that_fails_fails_alone(data, build, reason):
+    alone = train([lane(100)], data)[0]
+    found = train([lane(100, recipe_=recipe(build)), lane(100)], data)
     assert reason in str(found[0].error)
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
@@ -389,9 +354,8 @@ def test_model_that_fails_fails_alone(table, build, reason):
 
 @pytest.mark.parametrize(("gram", "block"), [(False, 2), (True, 0)])
 @pytest.mark.slow
-def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram, block):
-    data = table()
-    alone = train([lane(100)], data, scaler(data), block_rows=1024, gram=gram)[0]
+def test_tile_that_fails_after_compilation_fails_alone(data, monkeypatch, gram, block):
+    alone = train([lane(100)], data, block_rows=1024, gram=gram)[0]
     loop = GramChunks if gram else WholeChunks
     advance, calls = loop.advance, []
 
@@ -403,16 +367,15 @@ def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram,
         return advance(self, carry, rows)
 
     monkeypatch.setattr(loop, "advance", fail)
-    found = train([lane(200), lane(100)], data, scaler(data), block_rows=1024, gram=gram)
+    found = train([lane(200), lane(100)], data, block_rows=1024, gram=gram)
     assert found[0].error == "ArithmeticError: no luck"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
 
 
-def test_model_of_another_shape_is_refused(table):
-    data = table()
+def test_model_of_another_shape_is_refused(data):
     with pytest.raises(ConfigError, match=r"the shape \[2, 2\] instead of \[2, 1\]. Its last layer must have units=1."):
-        train([lane(100, recipe_=recipe(two_outputs))], data, scaler(data))
+        train([lane(100, recipe_=recipe(two_outputs))], data)
 
 
 @pytest.mark.parametrize("points", [3, 50, 1000])
@@ -426,13 +389,8 @@ def test_curve_keeps_its_ends_and_at_most_so_many_points(points):
 
 
 @pytest.mark.slow
-def test_lanes_of_a_thousand(table):
-    data = table()
+def test_lanes_of_a_thousand(data):
     rates = np.geomspace(1e-4, 1e-1, 1024)
-    found = train([lane(1000, rate=float(rate), stops=(1,)) for rate in rates], data, scaler(data))
+    found = train([lane(1000, rate=float(rate), stops=(1,)) for rate in rates], data)
     assert sum(len(history.epochs) for history in found) == 1024
-    assert found[700].numbers == train([lane(1000, rate=float(rates[700]), stops=(1,))], data, scaler(data))[0].numbers
-
-
-def test_lane_is_plain_data():
-    assert lane(100) == Lane(100, recipe(), 0, 0.01, (2,))
+    assert found[700].numbers == train([lane(1000, rate=float(rates[700]), stops=(1,))], data)[0].numbers
