@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trials
-from harness.analysis.objective import objective
 from harness.config.naming import SPLITS
 from harness.errors import require
 from harness.tracking.frames import Sweep, datasets, frame_of
-from harness.tracking.ranking import LOST, lost, ranked
+from harness.tracking.ranking import LOST, lost, objective, ranked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

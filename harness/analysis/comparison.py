@@ -15,10 +15,11 @@ import pandas as pd
 
 from harness.analysis.confirmed import is_trial
 from harness.analysis.intervals import Differences, intervals
-from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
+from harness.analysis.settings import Setting, chunksize, finished_runs, setting, settings
 from harness.config.metrics import BY_UPDATE
 from harness.config.naming import REPLICATES, SPLITS
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import Run, has, objective
 
 SHARED_SCAN = (
     "Training times cannot be compared: the runs shared a scan, and their updates were not timed alone. Train with "
@@ -39,7 +40,6 @@ AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "second
 
 Replicate = tuple[Any, ...]
 """Values of `REPLICATES`."""
-Replicates = Mapping[Replicate, Run]
 Curve = Mapping[str, np.ndarray]
 Point = Mapping[str, float]
 

@@ -13,9 +13,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness.analysis.objective import Objective, Run, has, objective
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import group_numbers
+from harness.tracking.ranking import Objective, Run, group_numbers, has, objective
 from harness.tracking.run_tags import TRIAL_SEED
 
 TRIAL = "trial"
@@ -49,7 +48,13 @@ def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
     return runs[is_confirmed | ~is_confirmed.groupby(kinds).transform("any")]
 
 
-def contenders(runs: Sequence[Run], found: Objective, sample: str) -> list[Run]:
-    """Return the rows of `runs` that can be the best: the confirmed ones, or all if there are none."""
-    finished = [run for run in runs if found.decides(run) and run["sample"] == sample]
-    return [run for run in finished if has(run, TRIAL)] or finished
+def best_of_samples(runs: Sequence[Run], found: Objective) -> list[Run]:
+    """Return the best batch run and the best full-sample run, if there are any; confirmed ones come first.
+
+    `runs` are sorted, best first.
+    """
+    bests = []
+    for sample in ("batch", "full"):
+        finished = [run for run in runs if found.decides(run) and run["sample"] == sample]
+        bests += ([run for run in finished if has(run, TRIAL)] or finished)[:1]
+    return bests

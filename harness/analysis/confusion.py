@@ -11,19 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
 
 from harness.analysis import figure_style as style
-from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import best_of_each
+from harness.analysis.settings import chunksize
 from harness.data.confusion import FILE
 from harness.escaping import figure_label
 from harness.formatting import number
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import objective
 
 MOST_NUMBERED = 12
 """Matrices with more classes than this show no numbers."""
-MOST_LABELS = 24
 
 
 def confusion_matrices(sweep: Sweep) -> Figure | None:
@@ -63,13 +62,11 @@ def _draw(axis: Any, matrix: pd.DataFrame) -> None:
             color = "white" if parts[row, column] > 0.6 else "#222222"
             text = f"{count:.0f}" if count < 10_000 else number(count)
             axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-    step = -(-len(counts) // MOST_LABELS)
-    places = range(0, len(counts), step)
-    names = [_short(str(matrix.index[place])) for place in places]
+    names = [_short(str(name)) for name in matrix.index]
     for each in (axis.xaxis, axis.yaxis):
-        each.set_major_locator(FixedLocator([*places]))
-    axis.set_xticklabels(names, rotation=90 if max(map(len, names)) > 3 else 0)
-    axis.set_yticklabels(names)
+        style.label_cells(each, names)
+    if max(len(label.get_text()) for label in axis.get_xticklabels()) > 3:
+        axis.tick_params("x", rotation=90)
     axis.grid(visible=False)
 
 

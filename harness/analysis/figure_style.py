@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from harness.analysis.objective import chunksize
+from harness.analysis.settings import chunksize
 from harness.escaping import figure_label
 from harness.formatting import count, millions
 from harness.tracking.frames import Sweep

@@ -22,16 +22,17 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 from harness.analysis import figure_style as style
 from harness.analysis.confusion import confusion_matrices
 from harness.analysis.importance import importance_bars
-from harness.analysis.objective import chunksize, objective, settings
 from harness.analysis.parallel import parallel_coordinates
 from harness.analysis.replicates import best_of_each
 from harness.analysis.search_history import search_history
 from harness.analysis.sentences import lanes_of_scans
+from harness.analysis.settings import chunksize, settings
 from harness.config.metrics import BY_UPDATE, predicts_probability, sign
 from harness.config.naming import REPLICATES
 from harness.escaping import figure_label
 from harness.formatting import data_size, millions
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import objective
 from harness.tracking.run_tags import EFFORT
 
 ACCURACY = "val/accuracy"
@@ -214,24 +215,14 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     return figure
 
 
-SEARCHED_KEYS = 2
-"""For a search, figures over several keys need only this many keys, because its curves end at rungs and it has no
-grid.
-"""
-
-
-def _over_keys(draw: Callable[..., Figure | None]) -> Callable[[Sweep], Figure | None]:
-    return lambda sweep: draw(sweep, SEARCHED_KEYS) if EFFORT in sweep.tags else draw(sweep)
-
-
 FIGURES: dict[str, Callable[[Sweep], Figure | None]] = {
     "search": search_history,
     "losses": loss_curves,
     "accuracy": accuracy_curves,
     "confusion": confusion_matrices,
     "heat_map": lambda sweep: None if EFFORT in sweep.tags else heat_map(sweep),  # In a search, most cells are empty.
-    "importance": _over_keys(importance_bars),
-    "parallel": _over_keys(parallel_coordinates),
+    "importance": importance_bars,
+    "parallel": parallel_coordinates,
     "costs": costs,
     "fit": fitted_lines,
 }

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis import figure_style as style
-from harness.analysis.swept import LEAST_KEYS, key_name, ordered_levels, swept
+from harness.analysis.swept import key_name, ordered_levels, swept
 from harness.formatting import count
 from harness.tracking.frames import Sweep
 
@@ -36,15 +36,13 @@ class Importance:
     settings: int
 
 
-def importance(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Importance | None:
+def importance(sweep: Sweep) -> Importance | None:
     """Measure how much worse the ranks of settings are predicted if the values of one key are shuffled.
 
     A random forest predicts the rank of each setting by the deciding metric; it predicts ranks rather than values so
     that a few bad runs do not dominate. The importance of a key is the decrease in the coefficient of determination.
 
-    Args:
-        sweep: The sweep, of which only finished runs count.
-        least_keys: Minimum number of swept keys.
+    Only finished runs count.
 
     Returns:
         None if there are too few keys or settings, or if the keys do not explain the results better than their mean
@@ -52,7 +50,7 @@ def importance(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Importance | None:
     """
     data = swept(sweep)
     levels = data.levels
-    if len(levels.columns) < least_keys or len(levels) < LEAST_RUNS or data.values.nunique() < 2:
+    if not data.is_wide or len(levels) < LEAST_RUNS or data.values.nunique() < 2:
         return None
     # These take almost a second to import, and only a few sweeps need them.
     from sklearn.ensemble import RandomForestRegressor
@@ -70,9 +68,9 @@ def importance(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Importance | None:
     return Importance(ordered, float(forest.oob_score_), len(levels))
 
 
-def importance_bars(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
+def importance_bars(sweep: Sweep) -> Figure | None:
     """Draw a bar chart of the importance of each swept key; see `importance`."""
-    found = importance(sweep, least_keys)
+    found = importance(sweep)
     if found is None:
         return None
     names = [key_name(key) for key in found.shares]

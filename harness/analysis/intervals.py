@@ -38,21 +38,20 @@ class Differences:
         return float(self.values.std(ddof=1)) * math.sqrt(1 / len(self.values) + self.overlap)
 
 
-def intervals(differences: Sequence[Differences]) -> list[tuple[float, float] | None]:
+def intervals(differences: Sequence[Differences]) -> list[tuple[float, float]]:
     """Return 95% confidence intervals of the means by Student's t, adjusted for their number.
 
-    The probability that at least one of them excludes 0 when there is no difference is at most 5%. Differences that do
-    not vary have no interval.
+    The probability that at least one of them excludes 0 when there is no difference is at most 5%. The differences must
+    vary: those with an `error` of 0 have no interval.
     """
     from scipy.stats import t  # SciPy takes a second to import and is only needed with several seeds or splits.
 
-    varying = [each for each in differences if each.error]
-    p = [float(2 * t.sf(abs(each.mean) / each.error, len(each.values) - 1)) for each in varying]
-    found: dict[int, tuple[float, float]] = {}
-    for each, level in zip(varying, holm_levels(p), strict=True):
+    p = [float(2 * t.sf(abs(each.mean) / each.error, len(each.values) - 1)) for each in differences]
+    found = []
+    for each, level in zip(differences, holm_levels(p), strict=True):
         margin = float(t.ppf(1 - level / 2, len(each.values) - 1)) * each.error
-        found[id(each)] = each.mean - margin, each.mean + margin
-    return [found.get(id(each)) for each in differences]
+        found.append((each.mean - margin, each.mean + margin))
+    return found
 
 
 def holm_levels(p: Sequence[float]) -> list[float]:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.analysis import figure_style as style
-from harness.analysis.objective import chunksize
-from harness.analysis.swept import LEAST_KEYS, Swept, key_name, level_name, ordered_levels, swept
+from harness.analysis.settings import chunksize
+from harness.analysis.swept import Swept, key_name, level_name, ordered_levels, swept
 from harness.formatting import count
 from harness.tracking.frames import Sweep
 
@@ -33,14 +33,14 @@ class _Scale(NamedTuple):
     ticks: Sequence[tuple[float, str]]
 
 
-def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
-    """Draw the finished settings of a sweep; None if fewer than `least_keys` keys are swept.
+def parallel_coordinates(sweep: Sweep) -> Figure | None:
+    """Draw the finished settings of a sweep; None if few keys are swept.
 
     Lines have the color of their chunksize, and are more opaque for better results. Lines that share a value are
     ordered by their results.
     """
     data = swept(sweep)
-    if len(data.levels.columns) < least_keys or len(data.runs) < 2:
+    if not data.is_wide or len(data.runs) < 2:
         return None
     ranks = data.costs.rank(method="first", pct=True).to_numpy()
     offsets = data.objective.sign * (ranks - 0.5) * BUNDLE  # Ordered as on the last axis.

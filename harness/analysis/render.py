@@ -13,16 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.comparison import compare_full_to_batch
-from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import best_runs, missing_kind, shared_scan, tuned, verdict
+from harness.analysis.settings import chunksize
 from harness.analysis.tables import Column, comparison_columns, one_line, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.analysis.whole_sample import whole_sample
 from harness.escaping import csv_cell, markdown
 from harness.runtime.secrets import masked
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import ranked
+from harness.tracking.ranking import objective, ranked
 
 FULL_STYLE = "magenta"
 MOST_ROWS = 100

@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trials
-from harness.analysis.objective import objective
 from harness.config.naming import REPLICATES, setting_name
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import LOST, group_numbers, lost
+from harness.tracking.ranking import LOST, group_numbers, lost, objective
 
 COUNT, SPREAD = "repetitions", "spread"
 """Columns of an averaged table: the number of runs, and the standard deviation of the deciding metric."""

@@ -10,16 +10,16 @@ from typing import Any
 
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.figure_svg import STYLE, standalone, svg
-from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import choice, conclusion, shared_scan, tuned, verdict
+from harness.analysis.settings import chunksize
 from harness.analysis.tables import comparison_columns, one_line, run_columns
 from harness.analysis.whole_sample import whole_sample
 from harness.config.naming import sweep_name
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep, states
 from harness.tracking.pages import run_page
-from harness.tracking.ranking import Objective, ranked
+from harness.tracking.ranking import Objective, objective, ranked
 
 PAGE = "report.html"
 SERVER = "http://127.0.0.1:5000"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.objective import objective
 from harness.analysis.tables import Column
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, row, run_state, typed
+from harness.tracking.ranking import objective
 from harness.tracking.run_tags import REPRODUCES, sweeps_of
 
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 def run_list(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[Column]:
     """Return the table of `runs`, one row per run; `abandoned` contains the ids of runs that no process trains."""
-    rows = [_cells(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
+    rows = [_cells(run, abandoned) for run in runs]
     titles = ["run", "age", "state", "result", "model", "sweep", "name"]
     return [list(column) for column in zip(titles, *rows, strict=True)]
 
 
 def as_frame(runs: Sequence[Run], abandoned: Collection[str] = ()) -> pd.DataFrame:
     """Return everything recorded about `runs`, one row per run, with their states."""
-    states = [_state(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
+    states = [_state(run, abandoned) for run in runs]
     frame = typed(pd.DataFrame([row(run) for run in runs]))
     return pd.concat([frame[["run_id", "name"]], pd.Series(states, name="state"), frame.iloc[:, 2:]], axis=1)
 
 
 def resumable(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[str]:
     """Return a sentence with the command that resumes the newest interrupted run, if there is one."""
-    stopped = [run for run in runs if _state(run, is_abandoned=run.info.run_id in abandoned) == "interrupted"]
+    stopped = [run for run in runs if _state(run, abandoned) == "interrupted"]
     if not stopped:
         return []
     return [f"To resume {stopped[0].info.run_id[:SHORT]}: {stopped[0].data.tags.get('command', 'harness train ...')}"]
 
 
-def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
+def _cells(run: Run, abandoned: Collection[str]) -> list[str]:
     values = row(run)
     metric = objective(pd.DataFrame([values])).metric
     has_result = run.info.status == "FINISHED" and metric in values
@@ -50,7 +50,7 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
     return [
         run.info.run_id[:SHORT],
         age(time.time() - run.info.start_time / 1000),
-        _state(run, is_abandoned=is_abandoned),
+        _state(run, abandoned),
         f"{metric} {number(float(str(values[metric])))}" if has_result else "-",
         "yes" if run.outputs and run.outputs.model_outputs else "-",
         sweeps[-1] if sweeps else "-",
@@ -58,5 +58,5 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
     ]
 
 
-def _state(run: Run, *, is_abandoned: bool) -> str:
-    return "interrupted" if is_abandoned else run_state(run)
+def _state(run: Run, abandoned: Collection[str]) -> str:
+    return "interrupted" if run.info.run_id in abandoned else run_state(run)

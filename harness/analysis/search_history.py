@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from harness.analysis import figure_style as style
 from harness.analysis.confirmed import TRIAL
-from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import SPREAD, averaged
+from harness.analysis.settings import chunksize
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import objective
 from harness.tracking.run_colour import colour
 from harness.tracking.run_tags import EFFORT
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.confirmed import TRIAL, contenders
-from harness.analysis.objective import Objective, Run, has
+from harness.analysis.confirmed import TRIAL, best_of_samples
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, data_size, number
-from harness.tracking.ranking import LOST
+from harness.tracking.ranking import LOST, Objective, Run, has
 from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
@@ -21,14 +20,13 @@ MOST_SIZES = 4
 def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Describe the best batch run and the best full-sample run in one sentence each; `runs` are sorted, best first."""
     sentences = []
-    for sample in ("batch", "full"):
-        for best in contenders(runs, objective, sample)[:1]:
-            kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
-            epochs, last = _epochs(best)
-            effort = f"{count(_updates(best), 'update')} in {count(epochs, 'epoch')}"
-            effort += f", the best of {last:g} epochs" if epochs < last else ""
-            result = f"{objective.metric} {number(best[objective.metric])}{_of_several(best)}{_test(best, objective)}"
-            sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
+    for best in best_of_samples(runs, objective):
+        kind = "full-sample run" if best["sample"] == "full" else f"batch run (chunks of {best['chunksize']} rows)"
+        epochs, last = _epochs(best)
+        effort = f"{count(_updates(best), 'update')} in {count(epochs, 'epoch')}"
+        effort += f", the best of {last:g} epochs" if epochs < last else ""
+        result = f"{objective.metric} {number(best[objective.metric])}{_of_several(best)}{_test(best, objective)}"
+        sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
     return [*sentences, *choice(runs, objective)]
 
 
@@ -45,7 +43,7 @@ def missing_kind(runs: Sequence[Run], objective: Objective) -> list[str]:
 def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Explain the bias if the best runs were chosen by the metric shown; `runs` are sorted."""
     finished = [run for run in runs if objective.decides(run)]
-    bests = [run for sample in ("batch", "full") for run in contenders(runs, objective, sample)[:1]]
+    bests = best_of_samples(runs, objective)
     if bests and all(has(run, TRIAL) for run in bests):
         return _confirmed(bests, objective)
     tried = [run for run in runs if objective.decides(run) or has(run, PRUNED)]
@@ -123,8 +121,7 @@ def _test(run: Run, objective: Objective) -> str:
 def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     """Describe the best run, and how the best run of the other kind compares; `runs` are sorted, best first."""
     metric = objective.metric
-    bests = [run for sample in ("batch", "full") for run in contenders(runs, objective, sample)[:1]]
-    bests.sort(key=runs.index)
+    bests = sorted(best_of_samples(runs, objective), key=runs.index)
     if not bests:
         return "No run has finished."
     best = bests[0]

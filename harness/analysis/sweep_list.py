@@ -11,13 +11,12 @@ import pandas as pd
 
 from harness.analysis.best_run import best_of
 from harness.analysis.confirmed import confirmed_if_any
-from harness.analysis.objective import objective
 from harness.analysis.render import show_list, to_csv
 from harness.analysis.replicates import averaged
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, frame_of, states
-from harness.tracking.ranking import ranked
+from harness.tracking.ranking import objective, ranked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -10,17 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.objective import Objective, chunksize, objective, settings
 from harness.analysis.replicates import averaged
+from harness.analysis.settings import chunksize, settings
 from harness.config.naming import REPLICATES
 from harness.escaping import figure_label
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import Objective, objective
+from harness.tracking.run_tags import EFFORT
 
 NOT_SET = "not set"
 """Shown for runs without a key, such as a setting of another optimizer."""
 
-LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map are enough."""
+LEAST_KEYS, LEAST_SEARCHED = 3, 2
+"""With fewer swept keys, the curves and the heat map are enough; a search's curves end at rungs, and it has no grid."""
 
 Level = float | str
 """A value of a key: a number, or text such as `full`."""
@@ -35,12 +37,14 @@ class Swept:
         runs: The same rows, with everything else known about them.
         objective: The deciding metric.
         left_out: Number of runs of the sweep that have not finished.
+        is_wide: Whether there are enough keys for figures over several keys.
     """
 
     levels: pd.DataFrame
     runs: pd.DataFrame
     objective: Objective
     left_out: int
+    is_wide: bool
 
     @property
     def values(self) -> pd.Series:
@@ -63,7 +67,8 @@ def swept(sweep: Sweep) -> Swept:
         if key not in REPLICATES
     }
     frame = pd.DataFrame({key: values for key, values in levels.items() if len(set(values)) > 1}, index=runs.index)
-    return Swept(frame, runs, found, int((sweep.runs["status"] != "FINISHED").sum()))
+    is_wide = len(frame.columns) >= (LEAST_SEARCHED if EFFORT in sweep.tags else LEAST_KEYS)
+    return Swept(frame, runs, found, int((sweep.runs["status"] != "FINISHED").sum()), is_wide)
 
 
 def ordered_levels(values: pd.Series) -> list[Level]:

@@ -9,14 +9,14 @@ import pandas as pd
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.confirmed import TRIAL
-from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.replicates import COUNT, SPREAD
+from harness.analysis.settings import chunksize, settings
 from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
 from harness.formatting import data_size, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
-from harness.tracking.ranking import LOST
+from harness.tracking.ranking import LOST, Run, has, objective
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 
 Column = list[str]

@@ -12,9 +12,10 @@ import pandas as pd
 
 from harness.analysis.comparison import curves_of, known, point
 from harness.analysis.confirmed import without_confirmed_trials
-from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
+from harness.analysis.settings import Setting, chunksize, finished_runs, setting, settings
 from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import Run, has, objective
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.objective import Run, has
 from harness.formatting import data_size
+from harness.tracking.ranking import Run, has
 
 NEEDED, HERE, DEVICE = "memory/update_mb", "memory/scan_mb", "memory/device_mb"
 

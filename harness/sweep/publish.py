@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.analysis import report
-from harness.analysis.objective import objective, settings
+from harness.analysis.settings import settings
 from harness.config.naming import sweep_name, varying
 from harness.data import class_counts, mistakes, sample
 from harness.data.class_counts import class_counts_csv
@@ -21,6 +21,7 @@ from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.tracking._compat_views import saved_views
+from harness.tracking.ranking import objective
 from harness.tracking.reader import RunReader
 from harness.tracking.run_tags import METRIC
 from harness.tracking.store import primary_metric

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from harness.analysis.comparison import compare_full_to_batch
-from harness.analysis.objective import objective
 from harness.analysis.replicates import averaged, best_of_each
 from harness.analysis.sentences import best_runs, conclusion, tuned
 from harness.analysis.tables import run_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import ranked
+from harness.tracking.ranking import objective, ranked
 from harness.tracking.run_tags import EFFORT, TRIAL_SEED
 from tests.sweeps import run, sweep_of
 

@@ -11,10 +11,10 @@ from harness.analysis import report
 from harness.analysis.best_run import best_of
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.figures import costs, heat_map
-from harness.analysis.objective import chunksize, settings
 from harness.analysis.replicates import averaged, best_of_each
 from harness.analysis.run_list import run_list
 from harness.analysis.sentences import best_runs, conclusion, shared_scan
+from harness.analysis.settings import chunksize, settings
 from harness.analysis.sweep_list import sweeps_as_csv
 from harness.analysis.tables import run_columns
 from harness.tracking.frames import Sweep, frame_of

@@ -1,4 +1,4 @@
-"""The settings in which runs differ, and the deciding metric; see `harness.tracking.ranking`."""
+"""The settings in which runs differ."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
@@ -11,9 +11,7 @@ import pandas as pd
 
 from harness.config.naming import PRECISION, varying
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import Objective, Run, has, objective
-
-__all__ = ["Objective", "Run", "Setting", "chunksize", "finished_runs", "has", "objective", "setting", "settings"]
+from harness.tracking.ranking import Run
 
 _MAY_BE_NULL = ("data.weight", "data.class_weight", "stopping.", PRECISION)
 
