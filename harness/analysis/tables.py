@@ -158,7 +158,7 @@ def target_columns(times: Sequence[TimeToTarget]) -> list[Column]:
 
 def _shared_settings(rows: Sequence[dict[str, Any]]) -> list[Column]:
     keys = dict.fromkeys(key for row in rows for key in row)
-    return [[_title(key), *(_cell(row.get(key)) for row in rows)] for key in keys]
+    return [[_title(key), *(_last_name(key, _cell(row.get(key))) for row in rows)] for key in keys]
 
 
 def _sides(comparisons: Sequence[Comparison], title: str) -> list[Column]:
@@ -201,7 +201,7 @@ def _spread(std: float) -> str:
 
 def _cell(value: Any, write: Format = "{:g}".format) -> str:
     if isinstance(value, str):
-        return shown(value.rpartition(".")[-1])
+        return shown(value)
     return "-" if value is None or pd.isna(value) else write(value)
 
 
@@ -217,7 +217,12 @@ def _setting_column(key: str, runs: Sequence[Run]) -> Column:
     cells = [f"{value:g}" if isinstance(value, float) else shown(value) for value in values]
     if max(map(len, cells), default=0) > LONGEST_CELL:
         cells = _what_differs(cells)
-    return [_title(key), *(cell.rpartition(".")[-1] if key.endswith("_target_") else cell for cell in cells)]
+    return [_title(key), *(_last_name(key, cell) for cell in cells)]
+
+
+def _last_name(key: str, cell: str) -> str:
+    """Return the name of a function without its module; other settings stay as they are."""
+    return cell.rpartition(".")[-1] if key.endswith("_target_") else cell
 
 
 def _what_differs(cells: Sequence[str]) -> list[str]:

@@ -100,6 +100,13 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     assert "6,000±1,000 1,233±252*     3 -4,767 [-7,075, -2,459]" in next(line for line in lines[4:] if "±" in line)
 
 
+def test_only_functions_lose_what_is_before_their_last_dot() -> None:
+    more = [{"data.features": f"[{name}]", "model._target_": f"mine.{name}"} for name in ("a.b", "a.c")]
+    lines = shown(sweep_of(*(run(chunk, [0.5], **each) for each in more for chunk in ("full", 500))), 140)
+    table = lines[lines.index("Each chunksize against the full sample, val/loss (* better):") :]
+    assert sorted(line.split()[3:5] for line in table if line.startswith("  500")) == [["[a.b]", "b"], ["[a.c]", "c"]]
+
+
 def test_csv_has_one_line_per_run_with_everything_recorded() -> None:
     rows = pd.read_csv(io.StringIO(as_csv(SWEEP)))
     assert list(rows["chunksize"]) == ["500", "full", "10"]
