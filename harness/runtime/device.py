@@ -86,15 +86,12 @@ def _divide_cpu(parts: int) -> None:
 
 def available_bytes(device: str, limit_mb: int | None) -> int:
     """Return the free memory of a device in bytes, at most `runtime.device_memory_mb`; 0 if unknown."""
-    free = _free_bytes(device)
-    limit = (limit_mb or 0) * 1_000_000
-    return min(free, limit) if free and limit else free or limit
+    return _limited(_gpu_bytes("free") if "GPU" in device else available_host_bytes(), limit_mb)
 
 
 def usable_bytes(device: str, limit_mb: int | None) -> int:
     """Return a device's total memory in bytes, limited to `runtime.device_memory_mb`; 0 if unknown."""
-    total, limit = total_bytes(device), (limit_mb or 0) * 1_000_000
-    return min(total, limit) if total and limit else total or limit
+    return _limited(total_bytes(device), limit_mb)
 
 
 def total_bytes(device: str) -> int:
@@ -102,8 +99,10 @@ def total_bytes(device: str) -> int:
     return _gpu_bytes("total") if "GPU" in device else psutil.virtual_memory().total
 
 
-def _free_bytes(device: str) -> int:
-    return _gpu_bytes("free") if "GPU" in device else available_host_bytes()
+def _limited(known: int, limit_mb: int | None) -> int:
+    """Return the smaller of two sizes, of which either may be unknown."""
+    limit = (limit_mb or 0) * 1_000_000
+    return min(known, limit) if known and limit else known or limit
 
 
 def _gpu_bytes(kind: str) -> int:

@@ -49,14 +49,11 @@ def dtype_policy(name: str) -> Iterator[None]:
 def _current() -> KerasSettings:
     import keras
 
-    config = keras.config
-    return KerasSettings(config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy())
+    return KerasSettings(*(getattr(keras.config, name)() for name in KerasSettings._fields))
 
 
 def _apply(settings: KerasSettings) -> None:
     import keras
 
-    keras.config.set_floatx(settings.floatx)
-    keras.config.set_epsilon(settings.epsilon)
-    keras.config.set_image_data_format(settings.image_data_format)
-    keras.config.set_dtype_policy(settings.dtype_policy)
+    for name, value in settings._asdict().items():
+        getattr(keras.config, f"set_{name}")(value)

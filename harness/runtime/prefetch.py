@@ -18,14 +18,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
-    """Yield `items`, computed ahead of time in a thread: `depth` of them are buffered, and the thread holds one more.
+def prefetch(items: Iterable[T]) -> Generator[T]:
+    """Yield `items`, computed ahead of time in a thread: one is buffered, and the thread holds one more.
 
     An error in the thread is raised here once all items before it have been yielded. Closing the generator ends the
     thread.
     """
     done = object()
-    buffer: queue.Queue = queue.Queue(maxsize=depth)
+    buffer: queue.Queue = queue.Queue(maxsize=1)
     closed = threading.Event()
 
     def put(item: object, error: BaseException | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote, unquote
 
 from harness.escaping import visible
@@ -75,10 +75,8 @@ def remember(*texts: str) -> None:
     for text in texts:
         whole = _WHOLE_ADDRESS.search(text)  # The password may contain spaces.
         logins = _login(whole[1].lower(), whole[2], whole.start(2)) if whole else ()
-        spans = sorted([*logins, *_logins(text), *_assigned(text), *_quoted(text)])
-        rest = text
-        for start, end in reversed(spans):
-            rest = rest[:start] + MASK + rest[end:]
+        spans = [*logins, *_logins(text), *_assigned(text), *_quoted(text)]
+        rest = _without(text, spans)
         for start, end in spans:
             secret = text[start:end].strip("\"'")
             _add(secret, rest, parts=not _is_path(secret))
@@ -155,7 +153,7 @@ def _masked(text: str, *, assignments: bool) -> str:
     return _without(text, (span for find in finders for span in find(text)))
 
 
-def _without(text: str, spans: Spans) -> str:
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Replace spans, which may overlap, with the mask."""
     pieces, last = [""], 0
     for start, end in sorted(spans):

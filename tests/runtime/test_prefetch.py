@@ -27,9 +27,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
-@pytest.mark.parametrize("depth", [1, 3])
-def test_prefetch_keeps_the_order(count: int, depth: int) -> None:
-    assert list(prefetch(range(count), depth)) == list(range(count))
+def test_prefetch_keeps_the_order(count: int) -> None:
+    assert list(prefetch(range(count))) == list(range(count))
     assert prefetching() == []
 
 
@@ -93,8 +92,7 @@ def test_closing_prefetch_ends_the_thread_and_the_source(taken: int) -> None:
     assert ended.is_set()
 
 
-@pytest.mark.parametrize("depth", [1, 4])
-def test_prefetch_runs_no_further_ahead(depth: int) -> None:
+def test_prefetch_runs_no_further_ahead() -> None:
     made = []
 
     def source() -> Iterator[int]:
@@ -102,13 +100,13 @@ def test_prefetch_runs_no_further_ahead(depth: int) -> None:
             made.append(number)
             yield number
 
-    items = prefetch(source(), depth)
+    items = prefetch(source())
     for number in range(3):
         assert next(items) == number
-        # The item taken, the buffered ones, and the one that the thread holds.
-        wait_for(lambda ready=number + depth + 2: len(made) >= ready)
+        # The item taken, the buffered one, and the one that the thread holds.
+        wait_for(lambda ready=number + 3: len(made) >= ready)
         time.sleep(0.05)
-        assert len(made) == number + depth + 2
+        assert len(made) == number + 3
     items.close()
 
 
