@@ -18,10 +18,10 @@ from omegaconf import DictConfig, open_dict
 
 from harness.cli.compose import Job
 from harness.cli.environment import check_environment
-from harness.cli.job_configs import check_folder, paths, to_config, with_names
+from harness.cli.job_configs import addresses, check_folder, to_config, with_names
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.job_results import JobResult, run_ids
-from harness.cli.trust import OPTION, import_models, targets_of
+from harness.cli.trust import OPTION, import_models
 from harness.config import Config
 from harness.errors import ConfigError, require
 from harness.formatting import count
@@ -224,14 +224,13 @@ class App:
         self.composed = True
         check_environment()
         configs = [to_config(job) for job in jobs]
-        addresses = {address for config in configs for address in (config.tracking.uri, *paths(config)) if address}
-        remember(*addresses)
+        remember(*{address for config in configs for address in addresses(config)})
         for cache in {config.runtime.cache for config in configs}:
             check_folder("runtime.cache", cache)
         configs = with_names(configs, _new_display)
         self._check_sources(configs)
         self._show("loading TensorFlow")
-        import_models([] if self.worker_options else targets_of(configs))
+        import_models(configs, is_trusted=bool(self.worker_options))
         if self._startup:
             self._startup.end()
         if self._owns_process:

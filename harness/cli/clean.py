@@ -56,24 +56,16 @@ def seconds(text: str) -> float:
 
 def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None = None) -> list[Item]:
     """Return the items of `kinds`, by kind, largest first; artifacts need a reader of a local store."""
-    found = {
-        "checkpoints": lambda: _checkpoints(cache),
-        "tables": lambda: _tables(cache),
-        "tiles": lambda: _tiles(cache),
-        "records": lambda: _records(cache),
-        "artifacts": lambda: _artifacts(records) if records else (),
-    }
-    return [item for kind in kinds for item in sorted(found[kind](), key=lambda item: -item.bytes)]
+    local = {"checkpoints": _checkpoints, "tables": _tables, "tiles": _tiles, "records": _records}
+    found = (local[kind](cache) if kind in local else _artifacts(records) for kind in kinds)
+    return [item for each in found for item in sorted(each, key=lambda item: -item.bytes)]
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
     """Like `survey`, but include artifacts if the store is a file; otherwise, reject requests for artifacts."""
-    records = None
-    path = sqlite_path(uri)
-    is_local = path is not None
-    require(
-        is_local or not is_asked, f"--artifacts needs a local store. Run `mlflow gc` on the server of {masked(uri)}."
-    )
+    records, path = None, sqlite_path(uri)
+    remedy = f"Run `mlflow gc` on the server of {masked(uri)}."
+    require(path is not None or not is_asked, f"--artifacts needs a local store. {remedy}")
     if "artifacts" in kinds and path and (is_asked or path.is_file()):
         from harness.tracking.reader import RunReader
 
@@ -165,10 +157,9 @@ def _records(cache: Path) -> Iterator[Item]:
             yield Item("records", path.name, "set aside", _size(path), _newest(path), "", _removal(path))
 
 
-def _artifacts(records: RunReader) -> Iterator[Item]:
+def _artifacts(records: RunReader | None) -> Iterator[Item]:
     """Yield the files of failed and deleted runs, which are next to the store."""
-    root = records.artifacts
-    if root is None:
+    if records is None or (root := records.artifacts) is None:
         return
     for run, addresses in records.discarded():
         places = [place for place in map(file_path, addresses) if place]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,8 @@ from harness.cli.options import (
     RUN_WORDS,
     age_option,
     cache_option,
-    full_ids,
+    find_runs,
     print_wide,
-    reader_of,
     show_runs,
     uri_option,
 )
@@ -42,14 +42,11 @@ def train(words: tuple[str, ...]) -> int:
 
         click.echo(train_help(min(shutil.get_terminal_size().columns, 100)))
         return 0
-    startup = _startup(words)
-    try:
+    with _startup(words) as startup:
         from harness.cli import train
         from harness.cli.next_steps import next_steps
 
         app = train.train(words, startup)
-    finally:
-        startup.end()
     runs = list(dict.fromkeys(app.runs))
     if runs:
         show_runs(runs[0].config.tracking.uri, [app.sweep_id] if app.sweep_id else [run.run_id for run in runs])
@@ -89,13 +86,10 @@ def plan(words: tuple[str, ...]) -> None:
     Estimates time, memory and disk space by training on the first blocks for a few seconds. A new source is parsed
     first.
     """
-    startup = _startup(words)
-    try:
+    with _startup(words) as startup:
         from harness.cli import train
 
         train.plan(words, startup)
-    finally:
-        startup.end()
 
 
 @click.command(
@@ -112,13 +106,10 @@ def tune(words: tuple[str, ...]) -> None:
     chunk sizes and numbers of lanes on the same device. This changes the last bits of results; the tag `tile` records
     the number.
     """
-    startup = _startup(words)
-    try:
+    with _startup(words) as startup:
         from harness.cli import train
 
         train.tune(words, startup)
-    finally:
-        startup.end()
 
 
 @click.command(epilog=RUN_WORDS)
@@ -147,9 +138,8 @@ def predict(
     from harness.sweep.display import Display
 
     display = Display(Console(stderr=True))
-    records = reader_of(uri)
     try:
-        full_id = full_ids(records, run_id)[0]
+        records, (full_id,) = find_runs(uri, run_id)
         predict(records, full_id, path, output, keep=keep, keys=keys, display=display, is_trusted=trust)
     finally:
         display.clear()
@@ -172,9 +162,8 @@ def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool,
     from harness.cli.reproduce import Request, reproduce
     from harness.sweep.display import Display
 
-    records = reader_of(uri)
-    full_id = records.run(full_ids(records, run_id)[0]).info.run_id
-    is_equal = reproduce(records, Request(full_id, uri, data, strict, trust), Display())
+    records, (known,) = find_runs(uri, run_id)
+    is_equal = reproduce(records, Request(records.run(known).info.run_id, uri, data, strict, trust), Display())
     return 0 if is_equal else 1
 
 
@@ -230,10 +219,14 @@ def clean(
         print_wide(clean.render(found))
 
 
-def _startup(words: Sequence[str]) -> Startup:
+@contextlib.contextmanager
+def _startup(words: Sequence[str]) -> Iterator[Startup]:
     """Show immediately that the command has started, unless it only prints something."""
     from harness.cli.startup import PRINTS, Startup
 
     startup = Startup(silent=bool(PRINTS.intersection(words)))
     startup.phase("reading the configuration")
-    return startup
+    try:
+        yield startup
+    finally:
+        startup.end()

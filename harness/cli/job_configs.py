@@ -54,10 +54,10 @@ def with_names(configs: Sequence[Config], display: Callable[[], Display]) -> lis
     return found
 
 
-def paths(config: Config) -> Sequence[str]:
-    """Return the location of a configuration's data."""
+def addresses(config: Config) -> list[str]:
+    """Return the addresses of a configuration's store and data."""
     path = config.data.path
-    return path if isinstance(path, list) else [path or ""]
+    return [each for each in (config.tracking.uri, *(path if isinstance(path, list) else [path])) if each]
 
 
 def check_folder(key: str, folder: str) -> None:

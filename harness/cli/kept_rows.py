@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -46,18 +46,11 @@ def _of_text(source: Source) -> Generator[pd.DataFrame, int]:
 
 def _of_values(source: Source) -> Generator[pd.DataFrame, int]:
     """Read a file of typed values, which become text in the same way as categories do."""
-    names = source.names()
+    names, count, left = source.names(), 0, pd.DataFrame()
     dialect = replace(source.selection.dialect, na_values=[])
     texts = {"categorical": frozenset(names), "dates": {}, "dialect": dialect}
     selection = replace(source.selection, columns=tuple(names), **texts)
-    rows = _rows(open_source(source.file.address, selection).chunks())
-    count = yield next(rows)
-    while True:
-        count = yield rows.send(count)
-
-
-def _rows(chunks: Iterator[Any]) -> Generator[pd.DataFrame, int]:
-    count, left = 0, pd.DataFrame()
+    chunks: Any = open_source(source.file.address, selection).chunks()
     while True:
         while len(left) < count:
             left = pd.concat([left, _frame(next(chunks).columns)], ignore_index=True)

@@ -36,15 +36,16 @@ def show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) 
     """Print the comparison of runs."""
     from harness.analysis.render import show
 
-    records = reader_of(uri)
-    show(records.load(full_ids(records, *ids)), new_console(), target)
+    records, found = find_runs(uri, *ids)
+    show(records.load(found), new_console(), target)
 
 
-def full_ids(records: RunReader, *words: str) -> list[str]:
-    """Replace `best` with the id of the best run."""
+def find_runs(uri: str | None, *words: str) -> tuple[RunReader, list[str]]:
+    """Open the store for reading, and replace `best` with the id of the best run."""
     from harness.analysis.best_run import run_ids
 
-    return run_ids(records, words)
+    records = reader_of(uri)
+    return records, run_ids(records, words)
 
 
 def reader_of(uri: str | None) -> RunReader:

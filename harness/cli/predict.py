@@ -6,7 +6,7 @@ import contextlib
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
 from harness.cli.prediction_dialect import keys_in, recorded_keys, with_dialect
-from harness.cli.prediction_file import sink_of, write_rows
+from harness.cli.prediction_file import write_predictions
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig, ImagesConfig, Missing
@@ -33,6 +33,8 @@ from harness.sweep.display import Display
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
+
+Columns = Mapping[str, np.ndarray | Words]
 
 MOST_UNSEEN = 5
 """Maximum number of unknown categories to name."""
@@ -101,42 +103,38 @@ def _predict_rows(
     header = source.names()
     twice = ", ".join(name for name in predictions.columns if name in header)
     require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
-    with (
-        sink_of(output) as sink,
-        contextlib.closing(kept_rows(source) if keep else no_columns()) as rows,
-        contextlib.closing(source.chunks()) as chunks,
-    ):
-        next(rows)
+
+    def predicted() -> Generator[pd.DataFrame]:
+        nonlocal left_out
         done, size = 0, path.stat().st_size
-        # Written once a row has been predicted, so that nothing is printed if the first rows are invalid.
-        titles = [[*(header if keep else ()), *predictions.columns]]
-        for chunk in chunks:
-            empty = _empty(names, chunk, missing)
-            left_out += int(empty.sum())
-            for name, column in zip(names, chunk.columns, strict=True):
-                if name in known and isinstance(column, Words):
-                    unseen[name].update(_unseen(column, known[name]))
-            inputs = {
-                name: _input(name, column, chunk, model.input[name].dtype)
-                for name, column in zip(names, chunk.columns, strict=True)
-            }
-            done += chunk.rows
-            if display:
-                display.reading(IngestProgress("predicting", done, chunk.position, size))
-            for start in range(0, chunk.rows, batch_rows):
-                some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
-                outputs = np.asarray(model(some, training=False))
-                is_empty = empty[start : start + batch_rows]
-                if missing is Missing.mean:
-                    _check_filled(outputs, names, chunk, start)
-                named = pd.DataFrame(predictions.named(outputs))
-                if missing is Missing.drop and is_empty.any():
-                    named.loc[is_empty] = np.nan
-                while titles:
-                    write_rows(titles.pop(), sink)
-                write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
-        while titles:
-            write_rows(titles.pop(), sink)
+        with (
+            contextlib.closing(kept_rows(source) if keep else no_columns()) as rows,
+            contextlib.closing(source.chunks()) as chunks,
+        ):
+            next(rows)
+            for chunk in chunks:
+                columns = dict(zip(names, chunk.columns, strict=True))
+                empty = _empty(columns, chunk, missing)
+                left_out += int(empty.sum())
+                for name, column in columns.items():
+                    if name in known and isinstance(column, Words):
+                        unseen[name].update(_unseen(column, known[name]))
+                inputs = {name: _input(name, each, chunk, model.input[name].dtype) for name, each in columns.items()}
+                done += chunk.rows
+                if display:
+                    display.reading(IngestProgress("predicting", done, chunk.position, size))
+                for start in range(0, chunk.rows, batch_rows):
+                    some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
+                    outputs = np.asarray(model(some, training=False))
+                    is_empty = empty[start : start + batch_rows]
+                    if missing is Missing.mean:
+                        _check_filled(outputs, columns, chunk, start)
+                    named = pd.DataFrame(predictions.named(outputs))
+                    if missing is Missing.drop and is_empty.any():
+                        named.loc[is_empty] = np.nan
+                    yield pd.concat([rows.send(len(outputs)), named], axis=1)
+
+    write_predictions([*(header if keep else ()), *predictions.columns], predicted(), output)
     for name, words in ((name, words) for name, words in unseen.items() if words):
         some = ", ".join(shown(word) for word, _ in words.most_common(MOST_UNSEEN))
         more = ", ..." if len(words) > MOST_UNSEEN else ""
@@ -168,14 +166,14 @@ def _unseen(column: Words, known: set[str]) -> dict[str, int]:
     return {word: times for word, times in zip(column.values, rows, strict=True) if word not in known and times}
 
 
-def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
+def _empty(columns: Columns, chunk: Chunk, missing: Missing) -> np.ndarray:
     """Return which rows have an empty field, bool `[rows]`; empty categories count only if rows are left out.
 
     Raises:
         ConfigError: There are empty fields, but the run was trained without any.
     """
     empty = np.zeros(chunk.rows, bool)
-    for name, column in zip(names, chunk.columns, strict=True):
+    for name, column in columns.items():
         if isinstance(column, Words):
             empty |= (column.codes < 0) & (missing is Missing.drop)
             continue
@@ -186,10 +184,10 @@ def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
     return empty
 
 
-def _check_filled(outputs: np.ndarray, names: Sequence[str], chunk: Chunk, start: int) -> None:
+def _check_filled(outputs: np.ndarray, columns: Columns, chunk: Chunk, start: int) -> None:
     """Reject empty fields that the model does not fill because its training rows had none."""
     for index in np.flatnonzero(np.isnan(outputs).any(axis=1)).tolist():
-        for name, column in zip(names, chunk.columns, strict=True):
+        for name, column in columns.items():
             if isinstance(column, np.ndarray) and np.isnan(column[start + index]):
                 place = f"{name}: empty field in {chunk.locate(start + index)}"
                 raise ConfigError(f"{place}, but the model's training rows had none. Fill it or remove the row.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harness.cli.output import warn
-from harness.cli.prediction_file import sink_of, write_rows
+from harness.cli.prediction_file import write_predictions
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
@@ -37,20 +37,20 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
     shape = tuple(model.input[name].shape[1:])
     require(shape == data.shape, f"The run's model takes images of shape {shape}, but its record says {data.shape}.")
     require(path.exists(), f"PATH: no such file or folder: {path}")
-    images = AnyImages(str(path))
     rows = min(BATCH_ROWS, rows_per_batch(model))
-    with contextlib.closing(read_images(images, data)) as found:
-        # Check before opening the output, so that an existing file is not replaced with an empty one.
-        batches = _batches(_usable(found, data), rows)
-        first = next(batches, None)
-        if first is None:
-            raise ConfigError(f"PATH: {path} has no images.")
-        with sink_of(output) as sink:
-            write_rows([PATH, *predictions.columns], sink)
-            for batch in itertools.chain([first], batches):
+
+    def predicted() -> Generator[pd.DataFrame]:
+        images = 0
+        with contextlib.closing(read_images(AnyImages(str(path)), data)) as found:
+            usable = _usable(found, data)
+            while batch := list(itertools.islice(usable, rows)):
+                images += len(batch)
                 outputs = np.asarray(model({name: np.stack([read.image.pixels for read in batch])}, training=False))
                 names = pd.DataFrame({PATH: [read.item.name for read in batch]})
-                write_rows(names.assign(**predictions.named(outputs)), sink)
+                yield names.assign(**predictions.named(outputs))
+        require(images > 0, f"PATH: {path} has no images.")
+
+    write_predictions([PATH, *predictions.columns], predicted(), output)
 
 
 def _usable(found: Iterable[Read | Rejected], data: ImagesConfig) -> Iterator[Read]:
@@ -62,8 +62,3 @@ def _usable(found: Iterable[Read | Rejected], data: ImagesConfig) -> Iterator[Re
             warn(f"left out: {result.name} {result.reason}")
         else:
             raise ConfigError(f"{result.name} {result.reason}. Fix or remove it.")
-
-
-def _batches(images: Iterator[Read], size: int) -> Iterator[list[Read]]:
-    while batch := list(itertools.islice(images, size)):
-        yield batch

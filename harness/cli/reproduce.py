@@ -14,7 +14,7 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.cli.metric_diff import Pair, pairs, verdict
-from harness.cli.trust import import_models, targets_of
+from harness.cli.trust import import_models
 from harness.config import Device
 from harness.errors import ConfigError, require
 from harness.escaping import visible
@@ -72,7 +72,7 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
     add_cwd_to_path()
     kernels = run.data.tags.get(ONEDNN, onednn())
     is_restored = restore_onednn(kernels)
-    import_models([] if request.trusted else targets_of([config]))
+    import_models([config], is_trusted=request.trusted)
     # These need TensorFlow.
     from harness.cli import differences
     from harness.sweep import runner

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import RUN_WORDS, full_ids, new_console, reader_of, show_runs, uri_option
+from harness.cli.options import RUN_WORDS, find_runs, new_console, reader_of, show_runs, uri_option
 from harness.cli.output import say
 from harness.cli.streams import finishes_without_output
 
@@ -38,8 +38,8 @@ def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: s
 
     forms = {"csv": render.as_csv, "comparison": render.comparisons_as_csv}
     write = (forms | {"json": render.as_json, "markdown": render.as_markdown})[form]
-    records = reader_of(uri)
-    click.echo(write(records.load(full_ids(records, *ids)), target).rstrip("\n"))
+    records, found = find_runs(uri, *ids)
+    click.echo(write(records.load(found), target).rstrip("\n"))
 
 
 @click.command()
@@ -89,8 +89,7 @@ def diff(first: str, second: str, uri: str | None) -> None:
     """
     from harness.cli.diff import diff
 
-    records = reader_of(uri)
-    diff(records, full_ids(records, first, second), new_console())
+    diff(*find_runs(uri, first, second), new_console())
 
 
 @click.command(epilog=RUN_WORDS)
@@ -105,8 +104,8 @@ def register(run_id: str, name: str | None, uri: str | None) -> None:
     """
     from harness.cli.register import register
 
-    records = reader_of(uri)
-    for line in register(records, full_ids(records, run_id)[0], name):
+    records, (full_id,) = find_runs(uri, run_id)
+    for line in register(records, full_id, name):
         say(line)
 
 
@@ -119,7 +118,7 @@ def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
     """Write an HTML page with figures for SWEEP, by default the newest."""
     from harness.analysis import report
 
-    records = reader_of(uri)
-    found = records.load(full_ids(records, *([sweep] if sweep else [])), with_sample=True)
+    records, ids = find_runs(uri, *([sweep] if sweep else []))
+    found = records.load(ids, with_sample=True)
     name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids may have any form in other stores.
     say(str(report.write(found, output or Path(f"harness-report-{name}"))))

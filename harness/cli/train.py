@@ -29,7 +29,7 @@ from harness.cli.trust import OPTION
 from harness.cli.words import quote_for_hydra
 from harness.config.overrides import hydra_value
 from harness.errors import ConfigError, require
-from harness.runtime.environment import default_environment, missing_home
+from harness.runtime.environment import default_environment, environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.keras_settings import restore_user_settings
 from harness.runtime.secrets import masked, remember_environment
@@ -124,16 +124,13 @@ def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
 
     Options are moved to the one position that Hydra's parser accepts, since users write -m anywhere.
     """
-    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    argv = sys.argv
     sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        yield
+        with environment(HYDRA_FULL_ERROR="1"):
+            yield
     finally:
         sys.argv = argv
-        os.environ.pop("HYDRA_FULL_ERROR")
-        if full_error is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
 def train_in_process(words: Sequence[str]) -> Sweep:
@@ -162,7 +159,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
 @contextlib.contextmanager
 def _process_as_it_was() -> Iterator[None]:
     """Restore the environment, the import path, the warning filters, Keras's settings and Hydra's state afterwards."""
-    environment, path = dict(os.environ), sys.path[:]
+    variables, path = dict(os.environ), sys.path[:]
     hydra = GlobalHydra.instance()
     initialized, hydra.hydra = hydra.hydra, None
     try:
@@ -172,6 +169,6 @@ def _process_as_it_was() -> Iterator[None]:
         restore_user_settings()
         hydra.hydra = initialized
         sys.path[:] = path
-        for name in os.environ.keys() - environment.keys():
+        for name in os.environ.keys() - variables.keys():
             del os.environ[name]
-        os.environ.update(environment)
+        os.environ.update(variables)

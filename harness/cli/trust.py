@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from harness.config import Config
 from harness.errors import require
@@ -22,14 +22,9 @@ Target = tuple[str, str]
 """The key that names a function, and the function's dotted name."""
 
 
-def targets_of(configs: Sequence[Config]) -> list[Target]:
-    """Return the functions that configurations name."""
-    return list(dict.fromkeys(target for config in configs for target in config.targets.items()))
-
-
-def import_models(targets: Iterable[Target]) -> None:
-    """Check that the models' functions may run, then import TensorFlow and their modules."""
-    targets = list(targets)
+def import_models(configs: Iterable[Config], *, is_trusted: bool) -> None:
+    """Import TensorFlow; unless the configurations are trusted, also check that their functions may run."""
+    targets = () if is_trusted else dict.fromkeys(target for each in configs for target in each.targets.items())
     check_packages(targets)
     tune_malloc()
     import_tensorflow()

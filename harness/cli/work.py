@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli.job_configs import paths
+from harness.cli.job_configs import addresses
 from harness.cli.output import print_error
-from harness.cli.trust import import_models, targets_of
+from harness.cli.trust import import_models
 from harness.errors import ConfigError
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import remember
@@ -43,8 +43,7 @@ def _work(task: Path, *, trust: bool) -> None:
         raise TaskRefused(str(error)) from error
     require_same_code(order)  # First, since other code may not even be able to read the configurations.
     configs = configs_of(order)
-    for config in configs:
-        remember(*filter(None, (config.tracking.uri, *paths(config))))
+    remember(*(address for config in configs for address in addresses(config)))
     try:
         os.chdir(order["folder"])
     except OSError as error:
@@ -62,7 +61,7 @@ def _work(task: Path, *, trust: bool) -> None:
             print_error(str(error))
             raise SystemExit(TRY_AGAIN) from error
         return
-    import_models([] if trust else targets_of(configs))
+    import_models(configs, is_trusted=trust)
     gc.freeze()
     from mlflow.exceptions import MlflowException
 

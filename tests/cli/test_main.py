@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging.config
 import math
 import os
 import shlex
@@ -484,21 +483,15 @@ Harness = Callable[..., Answer]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Harness]:
+def harness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own_logging: None
+) -> Iterator[Harness]:
     """Call the command in a folder with only the small file."""
     (tmp_path / "small.csv").write_text(CSV)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
-    handlers, level = logging.root.handlers[:], logging.root.level
-
-    def close_log() -> None:
-        for handler in set(logging.root.handlers) - set(handlers):
-            handler.close()
-
-    # Hydra configures logging again for each job, which would close pytest's own handlers too.
-    monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     terminate = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(main, "atexit", Mock())  # The console command's function would end pytest.
 
@@ -514,23 +507,11 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     yield call
     signal.signal(signal.SIGTERM, terminate)
-    close_log()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, which takes MLflow a second to create."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
-def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
-    """Call `train` on the small file, with an existing store and without models."""
-    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+def trainer(harness: Harness) -> Harness:
+    """Call `train` on the small file, without models."""
 
     def call(*words: str) -> Answer:
         return harness("train", *DATA, "tracking.log_model=none", "runtime.time_alone=false", *words)

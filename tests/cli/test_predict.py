@@ -26,7 +26,6 @@ from harness.data.selection import Selection
 from harness.errors import ConfigError
 from harness.tracking.model_saver import RawModel
 from harness.tracking.reader import RunReader
-from harness.tracking.run_pages import all_runs
 from harness.tracking.tracker import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
@@ -66,6 +65,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return ids
 
 
+def recorded(folder: Path, config: str, model: RawModel) -> tuple[RunReader, str]:
+    """Record a run with this configuration and model; return a reader of its store, and its id."""
+    with Tracker(f"sqlite:///{folder}/mlflow.db", "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        tracker.log_text(run_id, config, "config.yaml")
+        tracker.log_model(run_id, model)
+        tracker.end_run(run_id, "FINISHED")
+    return RunReader(tracker.uri), run_id
+
+
 @pytest.fixture
 def records(store: dict[str, str]) -> RunReader:
     return RunReader(store["uri"])
@@ -79,21 +88,17 @@ def test_kept_rows_have_marks_for_missing_values_as_they_are_written(tmp_path: P
     assert rows.send(2)[0].tolist() == ["-999", "5"]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 100])
-def test_each_row_has_a_prediction_in_order(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
+@pytest.mark.parametrize("rows", [1, 2, 100])
+@pytest.mark.parametrize("keep", [False, True])
+def test_each_row_has_a_prediction_in_order_after_unchanged_columns(
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int, keep: bool
 ) -> None:
-    predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
-    assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n70\n"
-
-
-@pytest.mark.parametrize("rows", [2, 100])
-def test_kept_columns_are_unchanged(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
-) -> None:
-    predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
-    expected = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
-    assert (tmp_path / "out.csv").read_text() == "".join(f"{line},{value}\n" for line, value in expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.cli.predict.rows_per_batch", lambda model: rows)
+        predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=keep)
+    lines = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
+    expected = [f"{line},{value}" if keep else value for line, value in lines]
+    assert (tmp_path / "out.csv").read_text().splitlines() == expected
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -207,59 +212,43 @@ def test_categories_and_dates_are_read_as_in_training(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unknown category contributes 0, and a day contributes 1."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {"c": keras.Input((1,), name="c", dtype="string"), "d": keras.Input((1,), name="d")}
     names = keras.layers.StringLookup(vocabulary=["u", "v"])(inputs["c"])
     outputs = keras.layers.Add()([100.0 * keras.ops.cast(names, "float32"), inputs["d"]])
-    with Tracker(uri, "question") as tracker:
-        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
-        written = CONFIG.replace("[]", "[d]").replace("null", '"%d.%m.%Y"').replace("','", "';'")
-        tracker.log_text(run_id, written, "config.yaml")
-        example = {"c": np.array(["u"]), "d": np.array(["02.01.1970"])}
-        raw = RawModel(keras.Model(inputs, outputs), example, ["y"], {"d": "%d.%m.%Y"})
-        tracker.log_model(run_id, raw)
-        tracker.end_run(run_id, "FINISHED")
+    written = CONFIG.replace("[]", "[d]").replace("null", '"%d.%m.%Y"').replace("','", "';'")
+    example = {"c": np.array(["u"]), "d": np.array(["02.01.1970"])}
+    raw = RawModel(keras.Model(inputs, outputs), example, ["y"], {"d": "%d.%m.%Y"})
+    records, run_id = recorded(tmp_path, written, raw)
     path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
-    predict(RunReader(uri), run_id, path, tmp_path / "out.csv", keep=False)
+    predict(records, run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
     unseen = "c: 1 row with categories that training did not have: w."
     assert capsys.readouterr().err.splitlines()[-1] == unseen
     with pytest.raises(ConfigError, match="d is 'x', not a date"):
-        predict(RunReader(uri), run_id, write("d;c\nx;v\n"), None, keep=False)
+        predict(records, run_id, write("d;c\nx;v\n"), None, keep=False)
     assert capsys.readouterr().out == ""
 
 
 def test_empty_fields_are_filled_as_in_training(write: Write, tmp_path: Path) -> None:
     """With `data.missing=mean`, the model fills features that were empty in training; in others, they are rejected."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {name: keras.Input((1,), name=name) for name in "ab"}
     filled = keras.ops.where(keras.ops.isnan(inputs["a"]), 7.0, inputs["a"])
-    with Tracker(uri, "question") as tracker:
-        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
-        tracker.log_text(run_id, "data: {features: [a, b], target: y, missing: mean}", "config.yaml")
-        raw = RawModel(keras.Model(inputs, filled + inputs["b"]), {name: np.ones(1) for name in "ab"}, ["y"])
-        tracker.log_model(run_id, raw)
-        tracker.end_run(run_id, "FINISHED")
-    predict(RunReader(uri), run_id, write("a,b\n1,2\n,3\nNA,4\n"), tmp_path / "out.csv", keep=False)
+    raw = RawModel(keras.Model(inputs, filled + inputs["b"]), {name: np.ones(1) for name in "ab"}, ["y"])
+    records, run_id = recorded(tmp_path, "data: {features: [a, b], target: y, missing: mean}", raw)
+    predict(records, run_id, write("a,b\n1,2\n,3\nNA,4\n"), tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n3\n10\n11\n"
     with pytest.raises(ConfigError, match=r"b: empty field in .*line 3, but the model's training rows had none\."):
-        predict(RunReader(uri), run_id, write("a,b\n1,2\n2,\n"), tmp_path / "out.csv", keep=False)
+        predict(records, run_id, write("a,b\n1,2\n2,\n"), tmp_path / "out.csv", keep=False)
 
 
-def numeric(folder: Path, bytes_at_once: int, patch: pytest.MonkeyPatch) -> RunReader:
-    """A run whose model has the numeric categories 1 to 4 and predicts few rows at once."""
-    patch.setattr(saved_model, "BATCH_BYTES", bytes_at_once)
+def numeric(folder: Path) -> tuple[RunReader, str]:
+    """A run whose model has the numeric categories 1 to 4."""
     c = keras.Input((1,), name="c")
     known = keras.ops.cast(keras.ops.equal(c, np.float32([[1, 2, 3, 4]])), "float32")
     weights = np.float32([[10], [20], [30], [40]])
-    with Tracker(f"sqlite:///{folder}/mlflow.db", "question") as tracker:
-        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
-        written = f"data: {{features: [c], target: y, categorical: [c], {WRITTEN}}}"
-        tracker.log_text(run_id, written, "config.yaml")
-        model = keras.Model({"c": c}, keras.ops.matmul(known, weights))
-        tracker.log_model(run_id, RawModel(model, {"c": np.ones(1)}, ["y"]))
-        tracker.end_run(run_id, "FINISHED")
-    return RunReader(tracker.uri)
+    model = keras.Model({"c": c}, keras.ops.matmul(known, weights))
+    written = f"data: {{features: [c], target: y, categorical: [c], {WRITTEN}}}"
+    return recorded(folder, written, RawModel(model, {"c": np.ones(1)}, ["y"]))
 
 
 @pytest.mark.parametrize("bytes_at_once", [1, 200, 1 << 20])
@@ -267,14 +256,14 @@ def test_numeric_categories_are_matched_by_their_text(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_at_once: int
 ) -> None:
     """As in training, an empty or unknown category counts as unknown."""
-    records = numeric(tmp_path, bytes_at_once, monkeypatch)
-    (run,) = all_runs(records.client, ["1"], "")
+    monkeypatch.setattr(saved_model, "BATCH_BYTES", bytes_at_once)
+    records, run_id = numeric(tmp_path)
     path = write("c,other\n1,x\n3,x\n,x\n16777217,x\nword,x\n4,x\n\n\n")
-    predict(records, run.info.run_id, path, tmp_path / "out.csv", keep=False)
+    predict(records, run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n10\n30\n0\n0\n0\n40\n"
     for word, short in [("1.0", "1"), ("01", "1"), ("16777217.0", "16777217")]:
         with pytest.raises(ConfigError, match=f"line 3: c is '{word}', but .* shortest form, such as {short}."):
-            predict(records, run.info.run_id, write(f"c\n2\n{word}\n"), None, keep=False)
+            predict(records, run_id, write(f"c\n2\n{word}\n"), None, keep=False)
 
 
 def test_a_model_larger_than_its_file_is_refused(tmp_path: Path) -> None:
@@ -325,26 +314,19 @@ def test_kept_columns_may_contain_line_breaks(
     ],
 )
 def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sentence: str) -> None:
-    with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
-        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
-        tracker.log_text(run_id, config, "config.yaml")
-        tracker.log_model(run_id, RawModel(model(), {name: np.ones(1) for name in "ab"}, ["y"]))
+    records, run_id = recorded(tmp_path, config, RawModel(model(), {name: np.ones(1) for name in "ab"}, ["y"]))
     with pytest.raises(ConfigError) as refusal:
-        predict(RunReader(tracker.uri), run_id, write(FILE), None, keep=False)
+        predict(records, run_id, write(FILE), None, keep=False)
     assert str(refusal.value).startswith(sentence)
 
 
 def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_path: Path) -> None:
     """Columns stored with an offset are read, and their predictions written, with float64 precision."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     values = keras.Input((1,), name="a", dtype="float64")
     small = keras.ops.cast(keras.ops.subtract(values, np.array([[1e9]])), "float32")
     outputs = keras.ops.add(keras.ops.cast(keras.layers.Rescaling(3.0)(small), "float64"), np.array([[1e12]]))
-    with Tracker(uri, "question") as tracker:
-        run = tracker.start_run("wide", {}, {"kind": "run", "sample": "batch", "command": "harness train"})
-        tracker.log_text(run, CONFIG, "config.yaml")
-        tracker.log_model(run, RawModel(keras.Model({"a": values}, outputs), {"a": np.ones(1)}, ["y"]))
-        tracker.end_run(run, "FINISHED")
+    model = RawModel(keras.Model({"a": values}, outputs), {"a": np.ones(1)}, ["y"])
+    records, run_id = recorded(tmp_path, CONFIG, model)
     path = write("a\n1000000000.5\n1000000002\n999999999.75\n")
-    predict(RunReader(uri), run, path, tmp_path / "out.csv", keep=False)
+    predict(records, run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"
