@@ -54,7 +54,7 @@ def decode_antialiased(task: Task) -> Outcome:
 
 
 def fit(task: Task) -> Outcome:
-    """Fit on Keras's pipeline without a cache, or with the option `cache` or `cache_file`; laps are the later epochs."""
+    """Fit on Keras's pipeline without a cache, or with the option `cache` or `cache_file`; laps are later epochs."""
     with tempfile.TemporaryDirectory() as folder:
         data = _dataset(task).map(lambda x, y: (x / 255.0, y), tf.data.AUTOTUNE)
         data = {"cache": data.cache, "cache_file": lambda: data.cache(f"{folder}/cache")}.get(
