@@ -16,7 +16,7 @@ from harness.cli.prediction_file import write_predictions
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
-from harness.data.images.folder import AnyImages
+from harness.data.images.folder import any_images
 from harness.data.images.reading import Read, read_images
 from harness.data.images.set import Rejected
 from harness.errors import ConfigError, require
@@ -41,7 +41,7 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
 
     def predicted() -> Generator[pd.DataFrame]:
         images = 0
-        with contextlib.closing(read_images(AnyImages(str(path)), data)) as found:
+        with contextlib.closing(read_images(any_images(path), data)) as found:
             usable = _usable(found, data)
             while batch := list(itertools.islice(usable, rows)):
                 images += len(batch)
