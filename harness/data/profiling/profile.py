@@ -176,18 +176,19 @@ def profile(
     block_bytes: int = BLOCK_BYTES,
     *,
     most_cells: float = math.inf,
+    columns: Sequence[str] | None = None,
 ) -> Profile:
-    """Read all columns of files as text, up to about `most_cells` fields."""
+    """Read the columns of files as text, by default all of them, up to about `most_cells` fields."""
     every = open_source(addresses[0], Selection((), dialect=dialect)).names()
     duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
-    names = tuple(name for name in every if name not in duplicates)
+    names = tuple(name for name in (every if columns is None else columns) if name not in duplicates)
     selection = Selection(names, categorical=frozenset(names), dialect=dialect, block_bytes=block_bytes)
-    columns, rows, read = [ColumnProfile(name, dialect) for name in names], 0, 0
+    found, rows, read = [ColumnProfile(name, dialect) for name in names], 0, 0
     sizes = [open_file(address).size() for address in addresses]
     for index, address in enumerate(addresses):
         for chunk in open_source(address, selection).chunks():
             rows += chunk.rows
-            for column, words in zip(columns, chunk.columns, strict=True):
+            for column, words in zip(found, chunk.columns, strict=True):
                 if isinstance(words, Words):
                     column.add(words)
             read = sum(sizes[:index]) + chunk.position
@@ -197,7 +198,7 @@ def profile(
             break
     total = sum(sizes)
     share = read / total if total and rows * len(names) >= most_cells else 1.0
-    return Profile(columns, rows, min(share, 1.0), duplicates)
+    return Profile(found, rows, min(share, 1.0), duplicates)
 
 
 def matches_date(text: pd.Series, form: str) -> bool:
