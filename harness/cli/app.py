@@ -198,7 +198,7 @@ class App:
             preview(self._configs, _new_display(), self.search, self.cluster and self.cluster())
 
     def tune(self) -> None:
-        """Measure the tiles in which the jobs train fastest."""
+        """Measure which tiles train the jobs fastest."""
         require(
             self.cluster is None, "Workers use the default tiles, so there is nothing to tune. Remove hydra/launcher."
         )

@@ -284,7 +284,7 @@ class LeaseSession:
             self._say(f"store:  the tracking store is unreachable ({reason(error)}); waiting up to {seconds:.0f} s")
 
     def _is_late(self) -> bool:
-        """Return True if all tries that have ended began long ago; an answer may have waited while suspended."""
+        """Return True if the last request to end began long ago; its answer may be from before a suspension."""
         return _clock() - self._asked > self._seconds / 2
 
     def _is_uncertain(self) -> bool:

@@ -17,7 +17,7 @@ def kind_of_updates(stack: Stack, recipe: Recipe, loop: Loop, chunk: int, lanes:
         loop: The cohort's loop.
         chunk: Rows per update.
         lanes: Number of lanes.
-        shares_scan: Whether other cohorts keep the cores busy that this one leaves idle.
+        shares_scan: Whether other cohorts use the cores that this one leaves idle.
     """
     facts = {
         "recipe": recipe.identity,

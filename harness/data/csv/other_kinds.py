@@ -65,10 +65,10 @@ _DOCUMENTS = {
     "yaml": "a YAML file",
     "yml": "a YAML file",
 }
-"""What a text is that is not a table, by the suffix of its name."""
+"""Kinds of text files that are not tables, by suffix."""
 
 _CONTROL = frozenset({*range(1, 9), *range(14, 27), *range(28, 32), 127})
-"""Control characters that are rare in text; it may use one of them as a delimiter."""
+"""Control characters that are rare in text; a text file may use one of them as a delimiter."""
 
 
 def check_kind(stream: Any, address: str, encoding: str = "utf-8") -> None:
@@ -97,7 +97,7 @@ def check_members(names: Sequence[str], address: str) -> None:
 
 
 def _is_binary(start: bytes, encoding: str) -> bool:
-    """Return True if text in an encoding would not start like this; False if it may be UTF-16."""
+    """Return True if a file with this start cannot be text in an encoding; False if it may be UTF-16."""
     if "\n".encode(encoding) != b"\n" or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
     even, odd = start[::2].count(0), start[1::2].count(0)

@@ -43,7 +43,7 @@ def words_to_start(path: str | Sequence[str], target: Any = None) -> str:
         sniffed = sniff(open_file(address)) if is_text else Sniffed()
         columns = profile([address], sniffed.dialect, FIRST_BYTES, most_cells=0).columns
         chosen = choose_target(columns, target if target in [column.name for column in columns] else None)
-        settings = suggest(columns, chosen).settings if chosen else {}
+        settings = suggest(columns, chosen) if chosen else {}
         keys = {f"data.{key}": value for key, value in sniffed.keys.items()}
         return " ".join(override(key, value) for key, value in (keys | settings).items()) if settings else ""
     return ""

@@ -172,7 +172,7 @@ class Search:
 
     @property
     def lane_epochs(self) -> int:
-        """Maximum number of epochs of all trials together or, with a time budget, of one generation."""
+        """Maximum total number of epochs of all trials or, with a time budget, of one generation."""
         return self._cost(self._planned) * len(self.choices)
 
     @property
