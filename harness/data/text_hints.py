@@ -8,7 +8,7 @@ from harness.config.objective import CLASSES_LOSS
 from harness.config.overrides import override
 
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
-"""Matches the start of a date in ISO 8601."""
+"""Matches the start of an ISO 8601 date."""
 
 DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2,8},? [0-9]|[0-9]{8}T[0-9])"
 """Matches the start of a date in any format."""

@@ -118,8 +118,8 @@ def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int]
     if bad.any():
         row = int(bad.argmax())
         raise ConfigError(
-            f"{locate(row)}: {name} is {text.iloc[row]!r}, not a date {f'like {form}' if form else 'in ISO 8601'}. "
-            "Set data.date_format, for example to %d/%m/%Y."
+            f"{locate(row)}: {name} is {text.iloc[row]!r}, not a date "
+            f"{f'like {form}' if form else 'in ISO 8601 format'}. Set data.date_format, for example to %d/%m/%Y."
         )
     milliseconds = times.to_numpy("datetime64[ms]")
     return np.where(np.isnat(milliseconds), np.nan, milliseconds.astype(np.int64) / MILLISECONDS_A_DAY)

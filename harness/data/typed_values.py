@@ -81,7 +81,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _milliseconds_of(marks: Sequence[str]) -> np.ndarray:
-    """Return the markers that are dates in ISO 8601."""
+    """Return the markers that are ISO 8601 dates."""
     text = pd.Series([mark for mark in marks if re.match(r"\d{4}-\d\d-\d\d", mark)], dtype="str")
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dropna()
     return times.dt.as_unit("ms").astype("int64").to_numpy(np.float64)

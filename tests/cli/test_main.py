@@ -170,7 +170,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
     assert table[14].startswith(
         "alone s is a run's number of updates times the time of one update, measured on its own"
     )
-    assert table[16] == "Each chunksize against the full sample, val/loss (* better):"
+    assert table[16] == "Each chunksize vs. the full sample, val/loss (* better):"
     better = {
         epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
     }
