@@ -624,7 +624,7 @@ def test_unknown_commands_are_refused(harness: Harness, words: list[str], tmp_pa
 def test_king_county_names_the_source_of_its_file(harness: Harness) -> None:
     answer = harness("train", "data=king_county")
     assert answer.code == 2
-    assert "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
+    assert "Get the file from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
 
 
 def test_a_single_run_has_no_summary_and_the_same_numbers_as_in_a_sweep(
