@@ -81,7 +81,7 @@ class ModelLog:
         return self._models[key]
 
     def check(self, runs: Sequence[Run], kept: Mapping[str, Sequence[np.ndarray]]) -> None:
-        """Raise `ValueError` unless the weights, by signature, fit the models of the `runs` that have any."""
+        """Raise `ValueError` unless the weights, by signature, match the models of the `runs` that have any."""
         for run in runs:
             if run.signature in kept:
                 self.build(run, kept[run.signature])
