@@ -13,7 +13,7 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Group, Run, arrange
+from harness.sweep.plan import Run, arrange
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import tile_tag
 from harness.sweep.search.bracket import NOTHING, RunBracket, with_bracket
@@ -42,13 +42,10 @@ def prepare_scans(
 ) -> list[PreparedScan]:
     """Check and build the scans of `runs` (see `with_bracket`); raises `ConfigError` if one cannot be trained."""
     groups = with_bracket(arrange(runs), bracket, known)
-    return [_prepared(group, executor.prepare(group.plan)) for group in groups]
-
-
-def _prepared(group: Group, task: Task) -> PreparedScan:
-    scan = PreparedScan(group.lanes, task)
-    _tell_runs(scan)
-    return scan
+    scans = [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in groups]
+    for scan in scans:
+        _tell_runs(scan)
+    return scans
 
 
 def _tell_runs(scan: PreparedScan) -> None:
