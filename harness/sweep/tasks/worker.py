@@ -8,14 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.config import Config
-from harness.sweep.batch import Batch
 from harness.sweep.display import Display
-from harness.sweep.executor import Executor
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
 from harness.sweep.scan_loop import PreparedScan
-from harness.sweep.search.bracket import RunBracket
 from harness.sweep.tasks.files import LOCK_SECONDS, StatusReporter, TaskFiles
 from harness.sweep.tasks.local_table import local_copy
 from harness.sweep.tasks.order import Order, TaskRefused
@@ -57,20 +54,13 @@ class TaskSweep(Sweep):
                 )
             run.name, run.sweeps, run.search = ordered.name, [self._membership.sweep_id], self._order.search
 
-    def _batch(
-        self,
-        runs: Sequence[Run],
-        scans: Sequence[PreparedScan],
-        executor: Executor,
-        bracket: RunBracket | None,
-        store: Store,
-    ) -> Batch:
+    def _placed(self, scans: Sequence[PreparedScan]) -> Sequence[PreparedScan]:
         """Copy the tables to the node's own disk first, if that saves time."""
         by_table: dict[Path, list[PreparedScan]] = {}
         for scan in scans if self._order.scratch else ():
             by_table.setdefault(scan.lanes[0][0].table.folder, []).append(scan)
         has_copies = [self._read_copy(own, self._order.scratch) for own in by_table.values()]
-        return super()._batch(runs, () if any(has_copies) else scans, executor, bracket, store)
+        return () if any(has_copies) else scans
 
     def _read_copy(self, scans: Sequence[PreparedScan], scratch: str) -> bool:
         """Let the runs of scans read a copy of their table; return False if that would take longer."""
