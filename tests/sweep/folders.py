@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,16 @@ def config(
     )
 
 
-def numbers_of(client: MlflowClient, records: Iterable[Record]) -> dict[tuple[str | None, str], list]:
-    """Return steps and values of all metrics except times, by run and key, after checking that no step occurs twice."""
+def numbers_of(
+    client: MlflowClient, records: Iterable[Record], keys: Collection[str] = ()
+) -> dict[tuple[str | None, str], list]:
+    """Return steps and values of metrics, except times, by run and key, after checking that no step occurs twice.
+
+    By default, of all metrics.
+    """
     found = {}
     for record in records:
-        for key in record.data.metrics:
+        for key in keys or record.data.metrics:
             points = sorted((point.step, point.value) for point in client.get_metric_history(record.info.run_id, key))
             assert len(dict(points)) == len(points)
             if not key.startswith(TIMES):
