@@ -1,4 +1,4 @@
-"""Compares the harness with Keras' image pipeline: decoding, later epochs, several lanes, and peak memory."""
+"""Compares the harness with Keras's image pipeline: decoding, later epochs, several lanes, and peak memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -62,7 +62,7 @@ def panels(
 
 
 def on_scale(values: pd.Series, sign: int) -> pd.Series:
-    """Return which values of a metric with this `sign` are on the scale; for a score, 1 minus the score decides."""
+    """Return which values of a metric with this `sign` are on the scale; scores are judged by 1 minus the score."""
     if sign > 0:
         return values <= OFF_SCALE * float(values.median())
     return 1 - values <= OFF_SCALE * max(1 - float(values.median()), LEAST_DISTANCE)
@@ -86,7 +86,7 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
 
 
 def make_logarithmic(axis: Axes) -> None:
-    """Give the x axis, whose data is drawn, a logarithmic scale with labels at 1 or at 1 and 3 times powers of 10."""
+    """Make an x axis with data logarithmic, with labels at 1 or at 1 and 3 times powers of 10."""
     axis.set_xscale("log")
     low, high = axis.get_xlim()
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < FEW_POWERS * low else (1,)))

@@ -54,13 +54,13 @@ def as_csv(sweep: Sweep, target: float | None = None) -> str:
 
 
 def comparisons_as_csv(sweep: Sweep, target: float | None = None) -> str:
-    """Return one line per comparison of the full sample with batches: setting, axis and both results."""
+    """Return one line per comparison of the full sample with chunks: setting, axis and both results."""
     rows = [asdict(each) for each in compare_full_to_batch(sweep)]
     return to_csv(pd.DataFrame([{**row.pop("setting"), **row} for row in rows]))
 
 
 def as_json(sweep: Sweep, target: float | None = None) -> str:
-    """Return the runs, the comparisons of the full sample with batches, and the times to a target."""
+    """Return the runs, the comparisons of the full sample with chunks, and the times to a target."""
     whole = {
         "sweep": sweep.sweep_id or None,
         "objective": objective(sweep.runs).metric,

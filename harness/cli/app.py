@@ -198,7 +198,7 @@ class App:
             preview(self._configs, _new_display(), self.search, self.cluster and self.cluster())
 
     def tune(self) -> None:
-        """Measure the tiles in which the jobs train fastest."""
+        """Measure which tiles train the jobs fastest."""
         require(
             self.cluster is None, "Workers use the default tiles, so there is nothing to tune. Remove hydra/launcher."
         )
@@ -240,7 +240,7 @@ class App:
 
     def _check_sources(self, configs: Sequence[Config]) -> None:
         """Check what can be checked without TensorFlow, which takes seconds to load."""
-        self._show(f"checking {count(len(configs), 'configuration')} and the first rows")
+        self._show(f"checking {count(len(configs), 'configuration')} and the first rows of the data")
         from harness.data.profiling.first_rows import check_first_rows
 
         for data in {repr(config.data): config.data for config in configs}.values():

@@ -107,10 +107,10 @@ def tune(words: tuple[str, ...]) -> None:
     """Measure how many runs to update in one call.
 
     Takes the arguments of `harness train`, and trains with different numbers of lanes per call. For each model and
-    chunk size, no further numbers are tried after 20 seconds. Where another number is faster than the default by at
-    least 10%, `harness plan` and `harness train` use it from then on, for sweeps with the same models, optimizers,
-    losses, chunk sizes and numbers of lanes on the same device. This changes the last bits of results; the tag `tile`
-    records the number.
+    chunk size, it stops trying others after 20 seconds. Where another number is faster than the default by at least
+    10%, `harness plan` and `harness train` use it from then on, for sweeps with the same models, optimizers, losses,
+    chunk sizes and numbers of lanes on the same device. This changes the last bits of results; the tag `tile` records
+    the number.
     """
     startup = _startup(words)
     try:

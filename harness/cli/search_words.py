@@ -61,7 +61,7 @@ def _axis(override: Override, config: DictConfig) -> Axis:
         return Choices(key, tuple(listed or [override.get_value_element_as_str()]))
     low, high = value.start, value.end
     if low is None or high is None:
-        raise ConfigError(f"{override.input_line}: an interval needs two ends, as in interval(0.001,1).")
+        raise ConfigError(f"{override.input_line}: an interval needs two endpoints, as in interval(0.001,1).")
     whole = isinstance(low, int) and isinstance(high, int)
     if key == "chunksize":
         raise ConfigError(

@@ -21,12 +21,12 @@ from harness.cli.streams import finishes_without_output
     "--comparison",
     "form",
     flag_value="comparison",
-    help="The comparisons of the full sample with batches as CSV, one per line.",
+    help="The comparisons of the full sample with chunks as CSV, one per line.",
 )
 @click.option("--json", "form", flag_value="json", help="Runs, comparisons and, with --target, when runs reach it.")
 @click.option("--markdown", "form", flag_value="markdown", help="The full tables.")
 def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: str | None) -> None:
-    """Compare runs, best first, and the full sample with batches.
+    """Compare runs, best first, and the full sample with chunks.
 
     IDS are runs or sweeps: a prefix of an id, `last` or `best`; the default is the newest sweep. Full-sample and batch
     runs are compared after equal numbers of epochs, rows and updates, and after equal time.

@@ -62,7 +62,7 @@ def plan(arguments: Sequence[str], startup: Startup) -> None:
 
 
 def tune(arguments: Sequence[str], startup: Startup) -> None:
-    """Measure the tiles in which `run` would train fastest."""
+    """Measure which tiles would make `run` fastest."""
     _composed(arguments, startup).tune()
 
 

@@ -25,7 +25,7 @@ def work(task: Path, *, trust: bool) -> None:
 
     Raises:
         ConfigError: The task does not exist, or its data or settings cannot be used.
-        SystemExit: The task cannot be trained now, but perhaps later; or never by this worker.
+        SystemExit: This worker cannot train the task now, or at all.
     """
     try:
         _work(task.absolute(), trust=trust)

@@ -36,7 +36,7 @@ class SearchConfig:
         trials: Number of trials, divided equally among the choices of `each` and rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
         lane_epochs: Limit on the total number of epochs of all trials, not counting `confirm`.
-        minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
+        minutes: Limit on the total time of all trials, not counting `confirm`. Trials then come in generations of 27
             for each choice (`tpe`: 7), as long as another generation is expected to fit; the first is always trained.
             The decisions are recorded, so that a repeated or resumed search arrives at the same trials.
         eta: `halving` keeps the best `1/eta` of the trials at each rung.

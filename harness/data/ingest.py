@@ -241,9 +241,9 @@ def _check_weights(weights: Sequence[Column]) -> None:
 
 
 def _describe_drift(drift: Drift, target: Column, moments: Moments, rows: int) -> str:
-    """Describe how a target drifts along the rows; for classes, whose codes are arbitrary, report only that it does."""
+    """Describe how a target drifts across the rows; for classes, whose codes are arbitrary, only say that it does."""
     if target.categories:
         is_even = drift.worst(rows, moments.mean, moments.std) is None
-        return "" if is_even else f"the classes of {target.name} are not spread evenly along the rows"
+        return "" if is_even else f"the classes of {target.name} are not spread evenly across the rows"
     name = f"log({target.name})" if target.log else target.name
     return drift.describe(name, rows, moments.mean, moments.std)

@@ -18,7 +18,9 @@ from harness.data.csv.text import open_text
 from harness.data.selection import Chunk, Locate, Words
 from harness.data.source import Source, check_names
 from harness.data.text_values import to_column
-from harness.errors import ConfigError, require
+from harness.errors import require
+
+_ONE_PER_LINE = "The file must have one object per line"
 
 SAMPLED_LINES = 1000
 """Number of lines whose keys are the names of the columns."""
@@ -66,16 +68,18 @@ class JsonLinesSource(Source):
         for line, text in enumerate(lines, start=1):
             if not text.strip():
                 continue
+            record: Any = None
+            reason = ""
             try:
                 record = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
             except (ValueError, RecursionError) as error:
-                reason = "the file is one JSON array" if line == 1 and text.lstrip().startswith(b"[") else str(error)
-                raise ConfigError(
-                    f"{address}, line {line}: not a JSON object ({reason}). The file must have one object per line."
-                ) from error
+                reason = f" ({error})"
+            is_array = line == 1 and text.lstrip().startswith(b"[")
             require(
                 isinstance(record, dict),
-                f"{address}, line {line}: not a JSON object. The file must have one object per line.",
+                f"{address} is one JSON array. {_ONE_PER_LINE}: `jq -c '.[]' FILE` writes them."
+                if is_array
+                else f"{address}, line {line}: not a JSON object{reason}. {_ONE_PER_LINE}.",
             )
             yield line, record
 

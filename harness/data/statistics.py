@@ -179,4 +179,4 @@ class Drift:
             return ""
         first, last, part_mean = found
         there = f"its mean is {number(part_mean)} in rows {first:,} to {last:,} and {number(mean)} overall"
-        return f"{name} drifts along the rows: {there}"
+        return f"{name} drifts across the rows: {there}"

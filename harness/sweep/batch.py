@@ -183,8 +183,9 @@ class Batch:
     def _reuse_results(self, runs: Sequence[Run], display: Display, *, may_be_own: bool = True) -> list[Run]:
         """Take results from the store, and return the runs that have none.
 
-        If a run's id is known here, its result `may_be_own`: from training that a lost checkpoint contained. Then the
-        run is trained to the end again, since its weights and test metrics exist nowhere else.
+        If a run's id is known here, its result `may_be_own`: this process may have trained the run after the checkpoint
+        that it has returned to. Then the run is trained to the end again, since its weights and test metrics exist
+        nowhere else.
         """
         tracker, locks = self._store.tracker, self._store.locks
         claimed = locks.others()

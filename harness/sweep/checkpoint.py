@@ -108,7 +108,7 @@ class Checkpoint:
     def save(self, saved: Saved, check: Callable[[], object] = lambda: None) -> None:
         """Save a checkpoint; the last one is kept as well, and the one before that is replaced.
 
-        `check` is called when the content is written and no checkpoint has been replaced; if it raises, none is.
+        `check` is called once the content is written, before any checkpoint is replaced; if it raises, none is.
         """
         start, waited = time.monotonic(), 0.0
 

@@ -27,7 +27,7 @@ class _Measurement(TypedDict):
     Attributes:
         tile: The tile to use.
         seconds: Seconds per lane and update, by tile.
-        device: What the measurement holds for.
+        device: The device that was measured.
         updates: The kind of updates; see `harness.training.tile_kind`.
     """
 
@@ -44,14 +44,14 @@ _MEASUREMENT = TypeAdapter(_Measurement)
 
 @dataclass(frozen=True)
 class MeasuredTiles:
-    """The measurements in a cache that hold for a device."""
+    """The measurements in a cache that apply to a device."""
 
     folder: Path
     device: str
 
     @classmethod
     def of(cls, runtime: RuntimeConfig, device: str) -> MeasuredTiles:
-        """Return those for a runtime and its device, given by its description."""
+        """Return the measurements for these settings and a device, given by its description."""
         facts = [rounding(runtime, device), runtime.workers or len(cores()), len(runtime.devices or [0])]
         facts += [source_digest(Path(*harness.training.__path__))]
         facts += [sorted(gpu_facts().items())] if device.startswith("GPU") else [processor()]

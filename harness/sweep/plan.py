@@ -75,7 +75,7 @@ class Run:
 
     @property
     def early_updates(self) -> list[int]:
-        """Updates during the first epochs after which the run is evaluated."""
+        """The updates after which the run is evaluated, apart from the ends of epochs."""
         rows, per_epoch = self.table.train_rows, self.updates // self.config.epochs
         return early_updates(self.config.epochs, per_epoch, rows, self.table.holdout_rows)
 

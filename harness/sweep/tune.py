@@ -1,4 +1,4 @@
-"""`harness tune`: measures in which tiles a sweep trains fastest, and keeps the result for `plan` and `train`."""
+"""`harness tune`: measures which tiles train a sweep fastest, and keeps the result for `plan` and `train`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from harness.tracking.store import FIRST_CONTACT
 from harness.tracking.store_errors import cannot_write, is_unreachable, reason
 
 _BEATS = 6
-"""Number of heartbeats in the time after which a process without any is considered dead."""
+"""Heartbeats per `tracking.lease_seconds`; a process that misses all of them is considered dead."""
 
 _PAUSE = 5.0
 """Maximum seconds to wait for the thread, both after this process was suspended and in `end`."""
@@ -101,7 +101,7 @@ class LeaseSession:
             self._patiently(lambda: self._write({name}, self.id))
 
     def drop(self, names: Iterable[str], wait: float | None = None) -> None:
-        """Release the leases on `names`; `wait` replaces the seconds to wait for an unreachable store."""
+        """Release the leases on `names`; `wait` overrides the time to wait for an unreachable store."""
         if dropped := self._leased.keys() & set(names):
             self._patiently(lambda: self._write(dropped, FREE), wait)
 
@@ -284,7 +284,7 @@ class LeaseSession:
             self._say(f"store:  the tracking store is unreachable ({reason(error)}); waiting up to {seconds:.0f} s")
 
     def _is_late(self) -> bool:
-        """Return True if all tries that have ended began long ago; an answer may have waited while suspended."""
+        """Return True if the last request to end began long ago; its answer may be from before a suspension."""
         return boot_seconds() - self._asked > self._seconds / 2
 
     def _is_uncertain(self) -> bool:

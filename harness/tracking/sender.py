@@ -209,7 +209,7 @@ class Sender:
         return self._calls.make_at_once(deliveries) if is_possible else deliveries
 
     def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:
-        """End a run that lacks a record as killed, so that the next command completes it."""
+        """Mark the end of a run that lacks a record as killed, so that the next command completes the run."""
         is_whole = not outbox.is_damaged and record["run"] not in self._incomplete
         return record if is_whole or record["kind"] != "end" else {**record, "status": "KILLED"}
 

@@ -18,7 +18,7 @@ class TileOptions(NamedTuple):
         kind: What the time of an update depends on, except the device, as JSON.
         default: The tile that is used if none was measured.
         longest: The longest tile that fits into memory.
-        shares_scan: Whether other cohorts keep the cores busy that this one leaves idle.
+        shares_scan: Whether other cohorts use the cores that this one leaves idle.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The updates during the first epochs after which runs are evaluated."""
+"""Chooses the updates after which runs are evaluated, apart from the ends of epochs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ MAX_SHARE = 0.1
 def early_updates(epochs: int, updates: int, train_rows: int, holdout_rows: int) -> list[int]:
     """Return the updates among 1, 2, 5, 10, 20, 50 and so on after which a run is evaluated on the holdout.
 
-    They go up to `epochs`, the number of updates of a full-sample run, so that both can be compared after the same
-    number of updates; then through the rest of the first epoch, as long as all evaluations together take little time.
+    They go up to `epochs`, the number of updates of a full-sample run, so that the run can be compared with it after
+    the same number of updates; then through the rest of the first epoch, as long as evaluation takes little time in
+    total.
     Ends of epochs are left out, since runs are evaluated there anyway.
 
     Args:

@@ -14,7 +14,10 @@ import numpy as np
 from harness.config.metrics import greater_is_better
 from harness.training.events import Ending, EpochEnd
 from harness.training.saved_state import array, numbers, require_names
-from harness.training.stopper import Patience
+from harness.training.stopper import Stopper
+
+_OTHER = "patience/"
+"""Prefix of the other stopper's arrays in a saved state."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class Halving:
     A lane that stopped early keeps its last metric in the comparison; a diverged lane is excluded.
     """
 
-    def __init__(self, plan: BracketPlan, patience: Patience | None = None) -> None:
+    def __init__(self, plan: BracketPlan, other: Stopper | None = None) -> None:
         """Follow the plan; another stopper may end lanes too."""
-        self._plan, self._patience = plan, patience
+        self._plan, self._other = plan, other
         trials = sum(map(len, plan.groups))
         self._known = dict(plan.known)
         self._alive = np.ones(trials, bool)
@@ -59,7 +62,7 @@ class Halving:
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
         """See `Stopper`."""
-        stopped = self._patience.leaving(ends) if self._patience else {}
+        stopped = self._other.leaving(ends) if self._other else {}
         for end in ends:
             trial = self._plan.lanes[end.lane]
             self._cost[trial], self._epoch[trial] = self._finite(end.value(self._plan.metric)), end.epoch
@@ -90,18 +93,18 @@ class Halving:
     def state(self) -> dict[str, np.ndarray]:
         """See `Stopper`."""
         own = {"alive": self._alive, "cost": self._cost, "epoch": self._epoch, "stopped": self._stopped}
-        patience = self._patience.state() if self._patience else {}
-        return {name: value.copy() for name, value in own.items()} | {f"patience/{k}": v for k, v in patience.items()}
+        other = self._other.state() if self._other else {}
+        return {name: value.copy() for name, value in own.items()} | {f"{_OTHER}{k}": v for k, v in other.items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """See `Stopper`."""
-        patience = {key.removeprefix("patience/"): value for key, value in state.items() if key.startswith("patience/")}
-        require_names(state, ["alive", "cost", "epoch", "stopped", *(f"patience/{key}" for key in patience)])
+        other = {key.removeprefix(_OTHER): value for key, value in state.items() if key.startswith(_OTHER)}
+        require_names(state, ["alive", "cost", "epoch", "stopped", *(f"{_OTHER}{key}" for key in other)])
         trials = [len(self._alive)]
         self._alive, self._stopped = (array(state, name, bool, trials).copy() for name in ("alive", "stopped"))
         self._cost = array(state, "cost", np.float64, trials).copy()
         self._epoch = numbers(state, "epoch", trials, 0, 2**62).copy()
-        if np.isnan(self._cost).any() or bool(patience) != bool(self._patience):
+        if np.isnan(self._cost).any() or bool(other) != bool(self._other and self._other.state()):
             raise ValueError("it belongs to another search")
-        if self._patience:
-            self._patience.restore(patience)
+        if self._other:
+            self._other.restore(other)

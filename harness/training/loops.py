@@ -19,7 +19,7 @@ loop = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 class WholeChunks:
-    """Updates chunks of few rows in one step each; a shorter last chunk is compiled in its own shape."""
+    """Trains on short chunks, each in one step; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
     """Computes the loop's input from rows; None if the loop reads the rows themselves."""
@@ -72,7 +72,7 @@ class WholeChunks:
 
 
 class SlicedChunks:
-    """Updates longer chunks: sums over slices, counted from the chunk's start, in float64, then one step."""
+    """Trains on longer chunks: float64 sums over slices, counted from the chunk's start, then one step."""
 
     gram_source: GramChunks | None = None
 

@@ -74,4 +74,5 @@ class Load(NamedTuple):
             if self.bytes <= free:
                 return ""
             return f"{data_size(self.bytes)} needed, but only {data_size(free)} available"
-        return f"{', '.join(changes)}: {data_size(before.bytes)} would be needed, and {data_size(free)} is available"
+        needed = data_size(before.bytes)
+        return f"{', '.join(changes)}: {needed} would be needed, but only {data_size(free)} is available"

@@ -9,7 +9,7 @@ from harness.training.loops import Loop
 
 
 def kind_of_updates(stack: Stack, recipe: Recipe, loop: Loop, chunk: int, lanes: int, *, shares_scan: bool) -> str:
-    """Return everything, except the device, that the time of a cohort's updates depends on, as JSON.
+    """Return, as JSON, everything except the device that affects how long a cohort's updates take.
 
     Args:
         stack: The cohort's stack.
@@ -17,7 +17,7 @@ def kind_of_updates(stack: Stack, recipe: Recipe, loop: Loop, chunk: int, lanes:
         loop: The cohort's loop.
         chunk: Rows per update.
         lanes: Number of lanes.
-        shares_scan: Whether other cohorts keep the cores busy that this one leaves idle.
+        shares_scan: Whether other cohorts use the cores that this one leaves idle.
     """
     facts = {
         "recipe": recipe.identity,

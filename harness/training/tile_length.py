@@ -2,7 +2,7 @@
 
 The length of a tile affects the last bits of results, so it must not depend on anything that can change between two
 attempts at the same scan. On a CPU, it does not depend on the other lanes either, although longer tiles would be faster
-for many lanes. `harness tune` may replace it; otherwise, only a lack of memory makes tiles smaller than is chosen here:
+for many lanes. `harness tune` may replace it; otherwise, only a lack of memory makes tiles smaller than chosen here:
 see `harness.training.scan_memory` and `harness.training.calls`.
 """
 

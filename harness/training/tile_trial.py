@@ -14,7 +14,7 @@ LAP_SECONDS, WALL = 0.1, 5
 """Training time of a lap, and its maximum duration as a multiple of this time."""
 
 FEW, LAPS = 2, 5
-"""Number of laps in which a tile must show that it is not hopeless, and of further laps of the fastest ones."""
+"""Number of laps after which slow tiles are dropped, and of further laps of the fastest ones."""
 
 HOPELESS = 1.3
 """Longer or shorter tiles are not tried once updates take this many times as long as in the fastest tile so far."""
@@ -83,8 +83,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         seconds: The shortest lap in each tile that was tried, in ascending order of tiles.
-        finalists: The tiles whose laps are from the same time, and can therefore be compared; one is the default tile.
-        is_cut: Whether other tiles were not tried because `TRYING_SECONDS` were over.
+        finalists: The tiles whose laps were run in turn, and can therefore be compared; one is the default tile.
+        is_cut: Whether other tiles were not tried because `TRYING_SECONDS` had passed.
     """
 
     seconds: Mapping[int, float]

@@ -1,4 +1,4 @@
-"""Comparisons of the full sample with batches, on curves checked by hand."""
+"""Comparisons of the full sample with chunks, on curves checked by hand."""
 
 from __future__ import annotations
 

@@ -562,7 +562,8 @@ REFUSED = {
     "learning_rate=nan": "learning_rate must be positive and representable in float32, not nan.",
     "data.features=[x,z]": "{here}/small.csv has no column z. It has: x, y.",
     "data.path=none.csv": "data.path: no such file: {here}/none.csv",
-    "data.path=.": "data.path: {here} is a folder or device, not a file.",
+    "data.path=.": "data.path: {here} is a folder. To read its files as one table, write '{here}/*.csv'. "
+    "A folder of images needs data=images, and one subfolder of images per class.",
     "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
     "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5. If the column "

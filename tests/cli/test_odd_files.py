@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.config import Config, DataConfig, Loss, Missing
+from harness.data.csv.other_kinds import READABLE
 from harness.data.profiling.describe import describe
 from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
@@ -54,10 +55,10 @@ def packed(frame: pd.DataFrame, kind: str) -> bytes:
     return sink.getvalue()
 
 
-def zipped(content: str) -> bytes:
+def zipped(content: str, name: str = "homes.csv") -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr("homes.csv", content)
+        archive.writestr(name, content)
     return sink.getvalue()
 
 
@@ -161,11 +162,8 @@ def test_the_proposed_command_reads_what_pandas_reads(write: Callable[..., Path]
 
 
 def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr("xl/workbook.xml", "")
-    with pytest.raises(Exception, match=r"is an Excel workbook\. Save the sheet as CSV"):
-        describe(str(write(sink.getvalue(), "homes.xlsx")))
+    with pytest.raises(ConfigError, match=r"is an Excel workbook\. Save the sheet as CSV: in Excel, with Save As"):
+        describe(str(write(zipped("", "xl/workbook.xml"), "homes.xlsx")))
 
 
 @pytest.mark.parametrize(
@@ -174,10 +172,16 @@ def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None
         (b"%PDF-1.4 \n1 0 obj\n", "is a PDF document. Save its table as CSV or Parquet."),
         (b"SQLite format 3\0" + bytes(99), "is an SQLite database. Save its table as CSV or Parquet."),
         (packed(HOMES, "pickle"), "is a Python pickle. Save its table as CSV or Parquet."),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook in the old format. Save its table as"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook in the old format. Save the sheet as CSV"),
         (b"<!DOCTYPE html>\n<html>", "is a web page or XML. Download the file itself."),
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer, not the file itself. Run `git"),
         (gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\0"), "is an archive. Unpack it."),
+        (gzip.compress(packed(HOMES, "parquet")), "is a compressed Parquet or Feather file. Decompress it."),
+        (packed(HOMES, "stata"), "is a Stata file. Save its table as CSV or Parquet."),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "is an image. For images, set data=images, and data.path to a folder"),
+        (bytes(range(1, 200)), f"is a binary file of an unknown kind. {READABLE}"),
+        (zipped("<x/>", "word/document.xml"), "is a Word document. Save its table as CSV or Parquet."),
+        (zipped("<x/>", "content.xml"), "is an OpenDocument file. Save the sheet as CSV"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -250,3 +254,34 @@ def test_a_frame_written_in_any_dialect_is_read_back(
     expected = frame if form["header"] else frame.set_axis(["0", "1", "2"], axis=1)
     keys = proposed(path, target=expected.columns[-1])
     check_table(keys, expected, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("README.md", "# Homes\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n", "is a Markdown document, not a table."),
+        ("homes.ipynb", '{"cells": []}\n', "is a Jupyter notebook, not a table."),
+        ("letter.txt", "Dear all\n\nhere, there, and again\nat last, over\n", "is text, but not a table: no delimiter"),
+    ],
+)
+def test_a_text_that_is_not_a_table_is_rejected(
+    write: Callable[..., Path], name: str, content: str, sentence: str
+) -> None:
+    path = write(content.encode(), name)
+    with pytest.raises(ConfigError, match=f"{re.escape(f'{path} {sentence}')}.*{re.escape(READABLE)}$"):
+        describe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        (b"area\x01price\n1\x012\n3\x014\n", {"delimiter": "\x01"}),
+        ("area;price;ж;ю\n1;2;3;4\n3;4;5;6\n".encode("utf-16-le"), {"delimiter": ";", "encoding": "utf-16-le"}),
+    ],
+)
+def test_a_rare_text_is_not_taken_for_a_binary_file(
+    write: Callable[..., Path], content: bytes, keys: dict[str, Any]
+) -> None:
+    path = write(content, "homes.csv")
+    table = open_table(DataConfig(["area"], "price", str(path), holdout=0, **keys), path.parent / "cache")
+    assert rows(table).tolist() == [[1, 2], [3, 4]]

@@ -78,7 +78,7 @@ def test_lists_make_a_grid() -> None:
         ),
         (
             ["learning_rate=interval(1,0.1)"],
-            "learning_rate=interval(1,0.1): its first end must be less than its second.",
+            "learning_rate=interval(1,0.1): the first endpoint must be less than the second.",
         ),
         ([RATE, "search.trials=9,27"], "search.trials=9,27: settings of a search take one value."),
     ],

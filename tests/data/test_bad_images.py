@@ -217,7 +217,7 @@ def test_a_single_class_and_no_images(tmp_path: Path, make) -> None:
     needs = "it needs one subfolder of images per class."
     assert refusal(make, one) == f"data.path: {one} has only one class, cat; {needs}"
     (tmp_path / "none").mkdir()
-    assert refusal(make, tmp_path / "none") == f"data.path: {tmp_path}/none has no images."
+    assert refusal(make, tmp_path / "none") == f"data.path: {tmp_path}/none has no images; {needs}"
     missing = f"data.path: no such file or folder: {tmp_path}/x. Get it from there."
     assert refusal(make, tmp_path / "x", origin="there") == missing
 

@@ -66,7 +66,7 @@ def test_why_rows_are_left_out(make_table) -> None:
 def test_the_order_of_a_file_matters_to_classes(make_table) -> None:
     rows = [f"{row},{['u', 'v'][row >= 500]}\n" for row in range(1000)]
     assert make_table("a,y\n" + "".join(rows), categorical=["y"]).drift == (
-        "the classes of y are not spread evenly along the rows"
+        "the classes of y are not spread evenly across the rows"
     )
     mixed = "a,y\n" + "".join(rows[:500][i] + rows[500:][i] for i in range(500))
     assert make_table(mixed, categorical=["y"]).drift == ""

@@ -209,7 +209,7 @@ def test_statistics_are_those_of_pandas(write) -> None:
         ),
         (
             "a,y\n" + "1,1\n2,2\n" * 90 + "3,8\n" * 20,
-            "y drifts along the rows: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
+            "y drifts across the rows: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
             "so use data.order=shuffled or a small learning_rate.",
         ),
         (
@@ -337,7 +337,7 @@ def test_refusals(write, content: bytes, refusal: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r" is a folder or device, not a file\.$"):
+    with pytest.raises(ConfigError, match=r" is a folder. To read its files as one table, write .*/\*\.csv'?\. "):
         describe(str(tmp_path))
     with pytest.raises(ConfigError, match=r"^data\.path: no such file: .*none\.csv$"):
         describe(str(tmp_path / "none.csv"))

@@ -346,7 +346,9 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
     [
         ('{"y": 1}\n{"y": [2]}\n', "f.jsonl, line 2: y is a list or an object, not a value. Leave y out."),
         ('{"y": 1}\n\n{"y": "five"}\n', "f.jsonl, line 3: y is 'five', not a number. If y is text, set "),
-        ('[{"y": 1}]\n', "f.jsonl, line 1: not a JSON object. The file must have one object per line."),
+        ('[{"y": 1}]\n', "f.jsonl is one JSON array. The file must have one object per line: `jq -c '.[]' FILE`"),
+        ('[\n{"y": 1}]\n', "f.jsonl is one JSON array. The file must have one object per line: `jq -c '.[]' FILE`"),
+        ('{"y": 1}\n[2]\n', "f.jsonl, line 2: not a JSON object. The file must have one object per line."),
         ('{"y": 1}\n{"y"\n', "f.jsonl, line 2: not a JSON object ("),
         ('{"y": ' + "[" * 50_000 + "\n", "f.jsonl, line 1: not a JSON object ("),
         ('{"z": 1}\n', "f.jsonl has no column y. It has: z."),

@@ -161,9 +161,9 @@ def test_chance_is_not_reported_as_drift(count: int) -> None:
 
 
 def test_a_table_says_that_its_target_drifts(make_table, king_county: Path) -> None:
-    assert make_table(numbered(2000), features=["a"]).drift.startswith("y drifts along the rows: its mean is ")
+    assert make_table(numbered(2000), features=["a"]).drift.startswith("y drifts across the rows: its mean is ")
     real = make_table(king_county, features=["sqft_living"], target="price", holdout=0.2)
-    assert "price drifts along the rows: its mean is 591,734 in rows 19,449 to 21,613" in real.drift
+    assert "price drifts across the rows: its mean is 591,734 in rows 19,449 to 21,613" in real.drift
     logs = make_table(king_county, features=["sqft_living"], target="price", log_columns=["price"])
     assert logs.drift.startswith("log(price) drifts")
     assert make_table(numbered(2000), features=["a"], order=Order.shuffled).drift == ""

@@ -198,7 +198,12 @@ def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
         ),
         ({"path": "none.csv"}, "data.path: no such file: {folder}/none.csv"),
         ({"path": "~/none.csv"}, "data.path: no such file: {folder}/home/none.csv"),
-        ({"path": "."}, "data.path: {folder} is a folder or device, not a file."),
+        (
+            {"path": "."},
+            "data.path: {folder} is a folder. To read its files as one table, write '{folder}/*.csv'. A folder of "
+            "images needs data=images, and one subfolder of images per class.",
+        ),
+        ({"path": "/dev/null"}, "data.path: /dev/null is a device, not a file."),
         ({"path": "none*.csv"}, "data.path: no file matches none*.csv."),
         ({}, "data.path is not set. Set data.path=FILE."),
         ({"origin": "Kaggle"}, "data.path is not set. Get it from Kaggle."),

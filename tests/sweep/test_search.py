@@ -130,7 +130,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
         (
             (RATE, Choices("epochs", ("5", "9"))),
             {},
-            "epochs=5,9: search=halving decides itself how long trials train. Use search=sobol to search epochs.",
+            "epochs=5,9: search=halving itself decides how long trials train. Use search=sobol to search epochs.",
         ),
         (
             (RATE, Choices("data.order", ("file", "shuffled"))),
@@ -160,9 +160,9 @@ def test_refused(axes: tuple, settings: dict, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("ends", "sentence"),
     [
-        ((1.0, 0.1), "k=interval(1,0.1): its first end must be less than its second."),
+        ((1.0, 0.1), "k=interval(1,0.1): the first endpoint must be less than the second."),
         ((0.0, 1.0, True), "k=tag(log,interval(0,1)): a logarithmic interval must start above 0."),
-        ((0.0, math.inf), "k=interval(0,inf): its ends must be finite."),
+        ((0.0, math.inf), "k=interval(0,inf): its endpoints must be finite."),
     ],
 )
 def test_intervals_refused(ends: tuple, sentence: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,24 @@ def test_a_lane_that_stopped_improving_keeps_its_place() -> None:
     assert [*first] == [0, 1, 2]
     second = halving.leaving([end(3, 2, 5.0), end(4, 2, 4.5), end(5, 2, 5.0)])
     assert second == {5: Ending.stopped, 3: Ending.pruned}  # Its last value is worse than that of lane 4.
+
+
+def test_any_other_stopper_may_end_lanes_too() -> None:
+    class First:
+        def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
+            return {end.lane: Ending.stopped for end in ends if end.lane == 0}
+
+        def state(self) -> dict[str, np.ndarray]:
+            return {}
+
+        def restore(self, state: Mapping[str, np.ndarray]) -> None:
+            assert not state
+
+    halving, again = (Halving(plan(list(range(6))), First()) for _ in range(2))
+    first = halving.leaving([end(lane, 1, VALUES[lane][0]) for lane in range(6)])
+    assert first == {0: Ending.stopped, 1: Ending.pruned, 2: Ending.pruned}
+    again.restore(halving.state())
+    assert again.leaving([end(lane, 2, VALUES[lane][1]) for lane in (3, 4, 5)]) == dict.fromkeys((3, 4), Ending.pruned)
 
 
 def test_a_state_of_another_search_is_refused() -> None:

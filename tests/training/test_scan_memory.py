@@ -50,7 +50,8 @@ def test_reductions_are_described_in_a_sentence() -> None:
     assert before.difference(before, 2000) == ""
     assert before.difference(before, 100) == "1.8 kB needed, but only 100 B available"
     assert before.fitted(600).difference(before, 600) == (
-        "1 call at a time instead of 2, 4 lanes per call instead of 8: 1.8 kB would be needed, and 600 B is available"
+        "1 call at a time instead of 2, 4 lanes per call instead of 8: "
+        "1.8 kB would be needed, but only 600 B is available"
     )
 
 

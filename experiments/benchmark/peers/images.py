@@ -1,4 +1,4 @@
-"""Images: the harness, and Keras' own pipeline from folders with `fit`, with the same model and image size."""
+"""Images: the harness, and Keras's own pipeline from folders with `fit`, with the same model and image size."""
 
 # The stubs of TensorFlow and Keras are stricter than the libraries.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
@@ -38,7 +38,7 @@ def decode(task: Task) -> Outcome:
 
 
 def decode_with_keras(task: Task) -> Outcome:
-    """Read all images once with Keras' pipeline, which does not antialias."""
+    """Read all images once with Keras's pipeline, which does not antialias."""
     return _cpu_time(task, lambda: _consume(_dataset(task)))
 
 
@@ -54,7 +54,7 @@ def decode_antialiased(task: Task) -> Outcome:
 
 
 def fit(task: Task) -> Outcome:
-    """Fit on Keras' pipeline without a cache, or with the option `cache` or `cache_file`; laps are the later epochs."""
+    """Fit on Keras's pipeline without a cache, or with the option `cache` or `cache_file`; laps are later epochs."""
     with tempfile.TemporaryDirectory() as folder:
         data = _dataset(task).map(lambda x, y: (x / 255.0, y), tf.data.AUTOTUNE)
         data = {"cache": data.cache, "cache_file": lambda: data.cache(f"{folder}/cache")}.get(

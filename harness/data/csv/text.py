@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from harness.config.dialect import Dialect
-from harness.data.csv.other_kinds import check_kind
+from harness.data.csv.other_kinds import check_kind, check_members
 from harness.data.csv.rewrite import rewritten
 from harness.data.storage.files import File
 from harness.errors import ConfigError, require
@@ -38,7 +38,7 @@ def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader,
     """
     with errors_of_text(file.address, dialect.encoding), contextlib.ExitStack() as stack:
         below = stack.enter_context(file.open())
-        text = _recoded(_unpacked(file, below, stack), dialect.encoding)
+        text = _recoded(_unpacked(file, below, stack, dialect.encoding), dialect.encoding)
         yield rewritten(text, dialect) if dialect.rewrites_lines else text, below
 
 
@@ -46,7 +46,7 @@ def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader,
 def open_bytes(file: File) -> Iterator[io.BufferedReader]:
     """Open a file, and yield its bytes, decompressed."""
     with errors_of_text(file.address, ""), contextlib.ExitStack() as stack:
-        yield _unpacked(file, stack.enter_context(file.open()), stack)
+        yield _unpacked(file, stack.enter_context(file.open()), stack, "utf-8")
 
 
 @contextlib.contextmanager
@@ -65,9 +65,9 @@ def errors_of_text(address: str, encoding: str) -> Iterator[None]:
         raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
 
 
-def _unpacked(file: File, below: io.BufferedReader, stack: contextlib.ExitStack) -> Any:
+def _unpacked(file: File, below: io.BufferedReader, stack: contextlib.ExitStack, encoding: str) -> Any:
     stream = _decompressed(file, below, stack)
-    check_kind(stream, file.address)
+    check_kind(stream, file.address, encoding)
     return stream
 
 
@@ -91,11 +91,7 @@ def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
     names = [each.filename for each in archive.infolist() if not each.is_dir()]
     # macOS adds files of its own.
     names = [name for name in names if not name.startswith("__MACOSX/") and not name.endswith(".DS_Store")]
-    require(
-        "xl/workbook.xml" not in names,
-        f"data.path: {address} is an Excel workbook. Save the sheet as CSV (in Excel: Save As, CSV UTF-8), and "
-        "train on that file.",
-    )
+    check_members(names, address)
     shown = ", ".join(names[:10])
     require(
         len(names) == 1,

@@ -35,7 +35,7 @@ MOST_PIXELS = 150_000_000
 """Larger images are treated as decompression bombs; an image of this size takes 450 MB when decoded."""
 
 EXTREME = 4
-"""Cropping, padding or distortion is reported if an image's and the requested aspect ratio differ by more than this."""
+"""Cropping, padding or distortion is reported if the image's aspect ratio is off by more than this."""
 
 ORIENTATION = 0x0112
 

@@ -39,7 +39,7 @@ class Embedder:
     """
 
     def __init__(self, model: keras.Model, kept: Embedding) -> None:
-        """Use a model that maps uint8 `[images, height, width, channels]` to `[images, values]`, and its record."""
+        """Wrap a model that maps uint8 `[images, height, width, channels]` to `[images, values]`."""
         import tensorflow as tf
 
         self.kept = kept

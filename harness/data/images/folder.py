@@ -70,8 +70,8 @@ class ImageFolder(ImageSet):
             second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
             found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split, not classes"
             raise ConfigError(f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
-        require(bool(self._found.paths or names), f"data.path: {self.address} has no images.")
-        what = "no folders of classes" if not names else f"only one class, {names[0]}"
+        what = "no folders of classes" if self._found.paths else "no images"
+        what = f"only one class, {names[0]}" if names else what
         require(
             len(names) >= least, f"data.path: {self.address} has {what}; it needs one subfolder of images per class."
         )

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
+from harness.data.csv.text import open_bytes
 from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
@@ -38,6 +39,9 @@ class ImageList(ImageSet):
         """
         super().__init__(address)
         is_parquet = is_parquet_file(address)
+        if not is_parquet:
+            with open_bytes(LocalFile(address)):  # Rejects files of other kinds.
+                pass
         names = parquet_schema(address).names if is_parquet else _read_csv(address, nrows=0).columns.to_list()
         path, label = columns_of(address, names, data)
         wanted = [path, label, *([data.group] if data.group else [])]

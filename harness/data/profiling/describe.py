@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config.overrides import override
+from harness.data.csv.other_kinds import READABLE
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
 from harness.data.precision import EXACT
@@ -32,6 +33,7 @@ from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
 from harness.data.storage.urls import name_of
+from harness.errors import ConfigError, require
 from harness.escaping import visible
 from harness.formatting import number
 from harness.runtime.secrets import masked
@@ -78,7 +80,12 @@ def describe(
     addresses = find_addresses(path)
     is_text = isinstance(open_source(addresses[0], Selection(())), CsvSource)
     sniffed = sniff(open_file(addresses[0])) if is_text else Sniffed()
-    found = profile(addresses, sniffed.dialect, block_bytes, most_cells=math.inf if everything else MOST_CELLS)
+    try:
+        found = profile(addresses, sniffed.dialect, block_bytes, most_cells=math.inf if everything else MOST_CELLS)
+    except ConfigError:
+        not_a_table = f"{masked(addresses[0])} is text, but not a table: no delimiter splits its lines into columns."
+        require(sniffed.has_columns, f"{not_a_table} {READABLE}")
+        raise
     columns, rows = found.columns, found.rows
     is_joined = any(column.repeats_header for column in columns)
     chosen = choose_target(columns, target) if rows and not is_joined else None

@@ -23,7 +23,7 @@ from harness.data.images.list import is_parquet_file
 from harness.data.images.notes import Notes
 from harness.data.images.parquet import holds_images
 from harness.data.images.reading import Read, read_images
-from harness.data.images.set import ImageSet, Rejected
+from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Rejected, suffix_of
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.storage.urls import name_of
 from harness.data.tables.pages import Part
@@ -64,10 +64,11 @@ class Description:
 
 
 def has_images(address: str) -> bool:
-    """Return True if an address is a folder, or a Parquet file that holds images."""
+    """Return True if an address is a folder with images or subfolders, or a Parquet file that holds images."""
     path = Path(address)
     if path.is_dir():
-        return True
+        shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        return any(entry.is_dir() or suffix_of(entry.name) in SUFFIXES_OF_IMAGES for entry in shown)
     with contextlib.suppress(ConfigError, OSError):
         return path.is_file() and is_parquet_file(address) and holds_images(address, ImagesConfig([USUAL, USUAL]))
     return False

@@ -35,10 +35,12 @@ class Sniffed:
     Attributes:
         keys: Keys of `data` with values other than the defaults.
         found: Sentences about what was found.
+        has_columns: Whether a delimiter splits most lines into two or more fields; True for an empty file.
     """
 
     keys: dict[str, Any] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
+    has_columns: bool = True
 
     @property
     def dialect(self) -> Dialect:
@@ -62,7 +64,8 @@ def sniff(file: File) -> Sniffed:
     elif lines and not lines[-1]:
         lines.pop()
     body = _without_comments(lines, keys)
-    delimiter, width = _delimiter([line for line in body if line.strip()])
+    filled = [line for line in body if line.strip()]
+    delimiter, width = _delimiter(filled)
     if delimiter != ",":
         keys["delimiter"] = {"\t": "tab", ";": "semicolon", "|": "pipe"}.get(delimiter, delimiter)
     tail = lines if is_whole else _tail(file, encoding)
@@ -88,7 +91,7 @@ def sniff(file: File) -> Sniffed:
         found.append(
             f"NA in {names} is read as text; if it marks missing values, leave out data.keep_default_na=false."
         )
-    return Sniffed(keys, found)
+    return Sniffed(keys, found, has_columns=width > 1 or not filled)
 
 
 def _value_keys(marks: Marks) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shlex
 import stat
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,13 @@ class LocalFile:
         require(self._path.exists(), f"data.path: no such file: {address}")
         mode = self._path.stat().st_mode
         self.is_stream = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-        require(self.is_stream or stat.S_ISREG(mode), f"data.path: {address} is a folder or device, not a file.")
+        pattern = shlex.quote(f"{address.rstrip('/')}/*.csv")
+        require(
+            not stat.S_ISDIR(mode),
+            f"data.path: {address} is a folder. To read its files as one table, write {pattern}. A folder of images "
+            "needs data=images, and one subfolder of images per class.",
+        )
+        require(self.is_stream or stat.S_ISREG(mode), f"data.path: {address} is a device, not a file.")
 
     def size(self) -> int:
         """Return its size in bytes; 0 if unknown."""

@@ -2,7 +2,7 @@
 
 The lock for creating a table is a `filelock`. The lock for using it is `flock` on its own `table.json`: that lock
 disappears with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave
-an SQLite database next to each table, and needs a later release.
+an SQLite database next to each table, and needs a newer version.
 
 Both locks work between processes on one machine on local file systems, and between machines on NFS with locking. On
 some SMB and FUSE mounts, they work on one machine only. Tables stay intact there, since they are renamed into place,

@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import AnyData, DataConfig, ImagesConfig, flatten
+from harness.config import DATA_KINDS, AnyData, flatten
 from harness.data.statistics import Column
 from harness.runtime.state_files import read_json, write_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    _Data = AnyData
+else:
+    _Data = functools.reduce(operator.or_, DATA_KINDS.values())  # pydantic tells them apart by their fields.
 
 MANIFEST = "table.json"
 KIND = "table 5"
@@ -53,7 +58,7 @@ class Facts:
         dropped: Number of rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         test_rows: Number of rows on which only chosen runs are evaluated.
-        drift: A sentence saying how the target's mean drifts along the rows; empty if it does not.
+        drift: A sentence saying how the target's mean drifts across the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
         embedding: The frozen model that images passed through before they were written, if any.
         notes: Phrases about oddities in the source that do not prevent its use.
@@ -88,7 +93,7 @@ class Manifest:
     """
 
     files: list[list[str | int | None]]
-    data: DataConfig | ImagesConfig
+    data: _Data
     facts: Facts
     digest: str
 

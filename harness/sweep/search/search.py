@@ -78,7 +78,7 @@ class Search:
         for key in ("epochs", *(axis.key for axis in self.space.axes if axis.key.startswith("data."))):
             axis = self.space.of(key)
             many = axis in self.space.searched(())
-            reason = "decides itself how long trials train" if key == "epochs" else "compares runs on the same data"
+            reason = "itself decides how long trials train" if key == "epochs" else "compares runs on the same data"
             require(not (halves and many), f"{key}={axis}: search=halving {reason}. Use search=sobol to search {key}.")
         is_free = self.space.of("seed") not in self.space.searched(()) or self.settings.confirm is None
         require(
@@ -172,7 +172,7 @@ class Search:
 
     @property
     def lane_epochs(self) -> int:
-        """Maximum number of epochs of all trials together or, with a time budget, of one generation."""
+        """Maximum total number of epochs of all trials or, with a time budget, of one generation."""
         return self._cost(self._planned) * len(self.choices)
 
     @property

@@ -25,8 +25,8 @@ class Interval:
 
     def __post_init__(self) -> None:
         text = f"{self.key}={self}"
-        require(math.isfinite(self.low) and math.isfinite(self.high), f"{text}: its ends must be finite.")
-        require(self.low < self.high, f"{text}: its first end must be less than its second.")
+        require(math.isfinite(self.low) and math.isfinite(self.high), f"{text}: its endpoints must be finite.")
+        require(self.low < self.high, f"{text}: the first endpoint must be less than the second.")
         require(not self.is_log or self.low > 0, f"{text}: a logarithmic interval must start above 0.")
 
     def __str__(self) -> str:

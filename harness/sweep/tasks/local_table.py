@@ -142,7 +142,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _read(path: Path) -> tuple[float, bytes]:
-    """Return the bytes per second of a file that is not in memory, and a part of it."""
+    """Read the start of a file from the disk rather than from memory; return bytes per second, and what was read."""
     with path.open("rb", buffering=0) as file:
         with contextlib.suppress(AttributeError, OSError):  # Not available on every system.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -21,7 +21,7 @@ def require_server(uri: str | None) -> None:
 
 
 def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
-    """Reject workers on a GPU if they cannot train in parallel, or would choose other tiles than a single process.
+    """Reject workers on a GPU if they cannot train in parallel, or would choose tiles that a single process would not.
 
     Args:
         cluster: Where the workers run; None if this process is a worker.

@@ -128,7 +128,7 @@ class Ray(Cluster):
         return found
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
-        """Ask workers to stop through a file next to their logs, or kill them."""
+        """Ask workers to stop, through a file next to their logs, or kill them."""
         for job in jobs.values():
             if kill:
                 self._kill(job.id)
