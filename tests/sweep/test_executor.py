@@ -66,7 +66,7 @@ def test_a_plan_and_its_events_survive_pickling(plan: ScanPlan) -> None:
 @pytest.mark.slow
 def test_a_task_continues_from_the_state_of_another(plan: ScanPlan) -> None:
     lanes = [lane for lane in plan.lanes if "breaks" not in lane.model["_target_"]]
-    plan = replace(plan, lanes=lanes, block_rows=1024)
+    plan = replace(plan, lanes=lanes, runtime=replace(plan.runtime, block_rows=1024))
     first = LocalExecutor("/CPU:0").prepare(plan)
     events = first.run()
     ends = 0
