@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import best_of_each
-from harness.data.confusion import FILE
+from harness.data.class_tables import CONFUSION_FILE
 from harness.escaping import figure_label
 from harness.formatting import number
 from harness.tracking.frames import Sweep
@@ -34,7 +34,7 @@ def confusion_matrices(sweep: Sweep) -> Figure | None:
     for sample in ("batch", "full"):
         chosen: Any = best[best["sample"] == sample]
         for run in chosen.to_dict("records"):
-            if (matrix := _matrix(sweep.artifact(str(run["run_id"]), FILE))) is not None:
+            if (matrix := _matrix(sweep.artifact(str(run["run_id"]), CONFUSION_FILE))) is not None:
                 matrices.append(
                     (f"{style.size_name(chunksize(run))}: {found.metric} {number(run[found.metric])}", matrix)
                 )

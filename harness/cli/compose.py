@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
-from harness.config.parts import MOST_FOLDS
+from harness.config.any_data import MOST_FOLDS
 from harness.errors import require
 from harness.runtime.secrets import masked
 

@@ -70,7 +70,8 @@ def predict(
         if isinstance(data, ImagesConfig):
             require(not keep, "--keep is for rows: images have no columns to keep.")
             predict_images(model, Predictions.of(model, metadata), data, path, output)
-        elif isinstance(data, DataConfig):
+        else:
+            assert isinstance(data, DataConfig)
             data = with_dialect(data, keys)
             own = keys_in(keys)
             if path.is_file():

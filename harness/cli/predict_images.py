@@ -16,7 +16,7 @@ from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
-from harness.data.images.folder import AnyImages
+from harness.data.images.folder import any_images
 from harness.data.images.reading import Read, read_images
 from harness.data.images.set import Rejected
 from harness.errors import ConfigError, require
@@ -37,9 +37,8 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
     shape = tuple(model.input[name].shape[1:])
     require(shape == data.shape, f"The run's model takes images of shape {shape}, but its record says {data.shape}.")
     require(path.exists(), f"PATH: no such file or folder: {path}")
-    images = AnyImages(str(path))
     rows = min(BATCH_ROWS, rows_per_batch(model))
-    with contextlib.closing(read_images(images, data)) as found:
+    with contextlib.closing(read_images(any_images(path), data)) as found:
         # Check before opening the output, so that an existing file is not replaced with an empty one.
         batches = _batches(_usable(found, data), rows)
         first = next(batches, None)

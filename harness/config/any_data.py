@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
-from harness.config.limits import require_number, shown
+from harness.config.limits import SEEDS, require_number, require_whole, shown
 from harness.config.objective import Loss
 from harness.errors import require
 
 BALANCED = "balanced"
+HOLDOUT = 0.2
+MOST_FOLDS = 1000
 
 
 class Scaling(Enum):
@@ -61,6 +62,33 @@ class AnyData(_Keys):
         """
         raise NotImplementedError
 
+    def _check_split(self) -> None:
+        """Check how rows are split; if there are folds, set the holdout to the share of one fold."""
+        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
+        require(0 <= self.test < 1, f"data.test must be a fraction in [0, 1), not {shown(self.test)}.")
+        self._check_folds()
+        left = self.holdout + self.test < 1
+        require(left, f"data.holdout={self.holdout:g} and data.test={self.test:g} leave no rows to train on.")
+        # 0 and 0.0 are the same fraction, but would be different texts in a key.
+        self.holdout, self.test = float(self.holdout), float(self.test)
+        require_whole("data.split_seed", self.split_seed, *SEEDS)
+
+    def _check_folds(self) -> None:
+        require_whole("data.folds", self.folds, 2, MOST_FOLDS, optional=True)
+        if self.folds is None:
+            require(self.fold is None, "data.fold needs data.folds, the number of folds.")
+            return
+        require(
+            self.fold is not None,
+            f"data.folds={self.folds}: add -m to train all folds, or choose one with data.fold, from 0 to "
+            f"{self.folds - 1}.",
+        )
+        require_whole("data.fold", self.fold, 0, self.folds - 1)
+        share = (1 - self.test) / self.folds
+        rest = f"data.folds={self.folds}, which holds out {share:.3g} each time"
+        require(self.holdout in (HOLDOUT, share), f"Remove data.holdout={self.holdout:g}, or {rest}.")
+        self.holdout = share
+
 
 def class_weight(given: Any) -> Any:
     """Return `data.class_weight` with its labels as text.
@@ -80,9 +108,3 @@ def class_weight(given: Any) -> Any:
 def is_boolean(label: str) -> bool:
     """Return True if a label is `true` or `false` in any case."""
     return label.lower() in ("true", "false")
-
-
-def require_distinct(lists: str, names: Sequence[str]) -> None:
-    """Raise `ConfigError` if a name occurs more than once; the message begins with `lists`."""
-    twice = ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
-    require(not twice, f"{lists} {twice} more than once.")

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, require_distinct
+from harness.config.any_data import HOLDOUT, AnyData, Order, Scaling, class_weight, is_boolean
 from harness.config.dialect import Dialect
-from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
+from harness.config.limits import MOST_ROWS, require_distinct, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
-from harness.config.parts import HOLDOUT, check_parts
 from harness.errors import require
 
 
@@ -95,10 +94,8 @@ class DataConfig(Dialect, AnyData):
         self._check_dates()
         self._check_classes()
         self._check_source()
-        check_parts(self)
-        self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but would be different texts in a key.
+        self._check_split()
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
-        require_whole("data.split_seed", self.split_seed, *SEEDS)
 
     @property
     def date_formats(self) -> dict[str, str | None]:
@@ -156,9 +153,11 @@ class DataConfig(Dialect, AnyData):
         require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
         columns = [*self.features, *self.targets]
         require_distinct("data.features and data.target name", columns)
-        self._check_names("log_columns", columns, "data.features and data.target")
-        self._check_names("dates", columns, "data.features and data.target")
-        self._check_names("categorical", columns, "data.features and data.target")
+        known = {*columns}
+        for key in ("log_columns", "dates", "categorical"):
+            unknown = ", ".join(name for name in getattr(self, key) if name not in known)
+            among = f"data.features and data.target ({', '.join(columns)})"
+            require(not unknown, f"data.{key}: {unknown} not in {among}.")
         both = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
         names = ", ".join(sorted(both))
         require(not both, f"{names}: only one of data.categorical, data.dates and data.log_columns may name a column.")
@@ -188,11 +187,6 @@ class DataConfig(Dialect, AnyData):
         require_distinct("data.classes names", self.classes)
         require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
         self.class_weight = class_weight(self.class_weight)
-
-    def _check_names(self, key: str, columns: list[str], among: str) -> None:
-        known = {*columns}
-        unknown = [name for name in getattr(self, key) if name not in known]
-        require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among} ({', '.join(columns)}).")
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]

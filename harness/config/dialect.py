@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.config.limits import require_whole
+from harness.config.limits import require_distinct, require_whole
 from harness.errors import ConfigError, require
 
 WHITESPACE = "whitespace"
@@ -92,27 +92,23 @@ class Dialect:
             raise ConfigError(f"data.encoding: Python has no encoding {self.encoding}.") from None
 
     def _check_marks(self) -> None:
-        for key in ("delimiter", "decimal", "comment"):
+        for key in ("delimiter", "decimal", "comment", "thousands"):
             mark = getattr(self, key)
             if mark is None or (key == "delimiter" and mark == WHITESPACE):
                 continue
-            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
+            usable = len(mark) == 1 and not mark.isalnum() and mark not in '"\r\n\0+-'
+            kind = "character" if key == "thousands" else "ASCII character"
             require(
-                usable, f"data.{key} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}."
+                usable and (key == "thousands" or mark.isascii()),
+                f"data.{key} must be one {kind} that is not a letter, digit, sign or quote: {mark!r}.",
             )
-        thousands = self.thousands
-        usable = thousands is None or (len(thousands) == 1 and not thousands.isalnum() and thousands not in '"\r\n\0+-')
-        require(
-            usable, f"data.thousands must be one character that is not a letter, digit, sign or quote: {thousands!r}."
-        )
         marks = {"decimal": self.decimal, "delimiter": self.delimiter, "comment": self.comment}
         for key, other in (("decimal", "delimiter"), ("comment", "delimiter"), ("comment", "decimal")):
             require(marks[key] != marks[other], f"data.{key} and data.{other} are both {marks[key]!r}.")
-        require(thousands != self.decimal, f"data.thousands and data.decimal are both {thousands!r}.")
+        require(self.thousands != self.decimal, f"data.thousands and data.decimal are both {self.decimal!r}.")
         bad = sorted({*self.strip} & {*"0123456789+-()", self.decimal})
         require(not bad, f"data.strip must not contain digits, signs, brackets or the decimal mark: {bad!r}.")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        require(not twice, f"data.names contains {', '.join(twice)} more than once.")
+        require_distinct("data.names contains", self.names)
 
     @property
     def separator(self) -> str:

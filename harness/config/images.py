@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, require_distinct
-from harness.config.limits import SEEDS, check_values, require_whole, shown
+from harness.config.any_data import HOLDOUT, AnyData, Order, Scaling, class_weight
+from harness.config.limits import check_values, require_distinct, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
-from harness.config.parts import HOLDOUT, check_parts
 from harness.errors import require
 
 TARGET, WEIGHTS = "_target_", "weights"
@@ -112,8 +111,7 @@ class ImagesConfig(AnyData):
         for pixels in self.image_size:
             require_whole("data.image_size", pixels, 1, MOST_PIXELS)
         require(self.channels in (1, 3), f"data.channels must be 1 or 3, not {shown(self.channels)}.")
-        check_parts(self)
-        require_whole("data.split_seed", self.split_seed, *SEEDS)
+        self._check_split()
         is_path = self.path is None or (isinstance(self.path, str) and bool(self.path))
         require(is_path, f"data.path must be one folder or file, not {shown(self.path)}.")
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")

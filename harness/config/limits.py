@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import ConfigError, require
@@ -34,6 +35,12 @@ def require_whole(key: str, value: Any, low: int, high: int, *, optional: bool =
 def require_number(key: str, value: Any, low: float, high: float) -> None:
     """Raise `ConfigError` unless a value is a number in `[low, high]`."""
     require(_is_number(value) and low <= value <= high, f"{key} must be from {low:g} to {high:g}, not {shown(value)}.")
+
+
+def require_distinct(lists: str, names: Sequence[str]) -> None:
+    """Raise `ConfigError` if a name occurs more than once; the message begins with `lists`."""
+    twice = ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
+    require(not twice, f"{lists} {twice} more than once.")
 
 
 def check_values(key: str, values: Any) -> None:

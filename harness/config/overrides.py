@@ -9,7 +9,7 @@ from enum import Enum
 _PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-][A-Za-z0-9_/.%?@$-]*")
 """Text that Hydra reads literally, not as a number or another kind of value."""
 
-_NAMES = {"\t": "tab", ",": "comma", " ": "space"}
+_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe", " ": "space"}
 """Names for characters that are hard to type."""
 
 _MARKS = ("data.delimiter", "data.decimal", "data.thousands", "data.comment")

@@ -11,7 +11,7 @@ import numpy as np
 from harness.config import Order
 from harness.data.scaler import Scaler
 from harness.data.shuffle import page_order, row_order
-from harness.data.tables.pages import PageReader, Part
+from harness.data.tables.pages import Part
 from harness.data.tables.table import Table
 from harness.runtime.prefetch import prefetch
 
@@ -76,7 +76,6 @@ class Blocks:
         self._wanted = block_rows
         self._table = table
         self._part: Part = part
-        self._order = (-1, np.arange(0))  # A page, and the order of its rows.
         is_shuffled = part == "train" and table.order is Order.shuffled
         self._seed = seed if is_shuffled else 0
         self.turns = is_shuffled and table.pages(part) > 1
@@ -122,7 +121,7 @@ class Blocks:
     def _read(self, epoch: int, begin: int) -> Generator[Block]:
         table, count = self._table, self._table.pages(self._part)
         order = page_order(count, table.split_seed, epoch, self._seed) if self.turns else np.arange(count)
-        pages, reader = _Pages(self.rows, table.page_rows, order), table.reader(self._part)
+        pages = _Pages(table, self._part, order, self._seed)
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
@@ -132,9 +131,9 @@ class Blocks:
                 x[: self.overlap], y[: self.overlap] = before.x[self.block_rows :], before.y[self.block_rows :]
             first_row = start if before else max(start - self.overlap, 0)
             row = self.overlap - (start - first_row)
-            for first, last in pages.pieces(first_row, stop):
-                end = row + last - first
-                for index, values in enumerate(self._rows(reader, first, last)):
+            for columns in pages.read(first_row, stop):
+                end = row + len(columns[0])
+                for index, values in enumerate(columns):
                     if index == 0 and self.shape:
                         x[row:end] = values
                         continue
@@ -144,32 +143,35 @@ class Blocks:
             before = Block(start, stop, x, y)
             yield before
 
-    def _rows(self, reader: PageReader, first: int, last: int) -> Sequence[np.ndarray]:
-        """Return rows `[first, last)` of a page for each column, after permuting the rows of the page."""
-        if not self._seed:
-            return reader.read(first, last)
-        page, size = first // self._table.page_rows, self._table.page_rows
-        start, stop = page * size, min((page + 1) * size, self.rows)
-        if self._order[0] != page:
-            self._order = page, row_order(stop - start, self._table.split_seed, page, self._seed)
-        chosen = self._order[1][first - start : last - start]
-        return [values[chosen] for values in reader.read(start, stop)]
-
 
 class _Pages:
-    """The pages of a part in the order of one pass."""
+    """The rows of a part in the order of one pass: pages in the given order, and their rows permuted by `seed`."""
 
-    def __init__(self, rows: int, page_rows: int, order: np.ndarray) -> None:
-        self._starts = order * page_rows
+    def __init__(self, table: Table, part: Part, order: np.ndarray, seed: int) -> None:
+        self._table, self._rows, self._seed = table, table.rows(part), seed
+        self._reader = table.reader(part)
+        self._starts = order * table.page_rows
         # The row of the pass at which each page ends; the last page of the part is shorter.
-        self._ends = np.cumsum(np.minimum(rows - self._starts, page_rows))
+        self._ends = np.cumsum(np.minimum(self._rows - self._starts, table.page_rows))
+        self._order = (-1, np.arange(0))  # A page, and the order of its rows.
 
-    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield, page by page, where rows `[start, stop)` of the pass are stored in the part."""
+    def read(self, start: int, stop: int) -> Iterator[Sequence[np.ndarray]]:
+        """Yield rows `[start, stop)` of the pass, page by page: for each column, its stored values."""
         index = int(np.searchsorted(self._ends, start, side="right"))
         while start < stop:
             begin = int(self._ends[index - 1]) if index else 0
             end = min(int(self._ends[index]), stop)
             offset = int(self._starts[index]) - begin
-            yield offset + start, offset + end
+            yield self._permuted(offset + start, offset + end)
             start, index = end, index + 1
+
+    def _permuted(self, first: int, last: int) -> Sequence[np.ndarray]:
+        """Return rows `[first, last)` of a page for each column, after permuting the rows of the page."""
+        if not self._seed:
+            return self._reader.read(first, last)
+        page, size = first // self._table.page_rows, self._table.page_rows
+        start, stop = page * size, min((page + 1) * size, self._rows)
+        if self._order[0] != page:
+            self._order = page, row_order(stop - start, self._table.split_seed, page, self._seed)
+        chosen = self._order[1][first - start : last - start]
+        return [values[chosen] for values in self._reader.read(start, stop)]

@@ -25,15 +25,14 @@ class ClassVocabulary(Vocabulary):
         """Accept all labels or, if `classes` is given, those labels in that order."""
         super().__init__(column, "It needs a numeric loss, such as loss=mse, if it is a number.")
         self._given = tuple(classes)
+        self._codes = {word: code for code, word in enumerate(classes)}
         self._kept: set[int] = set()
 
     def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
         """Return preliminary codes, as for a feature; labels that are not among the given classes become NaN."""
         if not self._given:
             return super().encode(codes, words)
-        known = [self._given.index(word) if word in self._given else np.nan for word in words]
-        self._codes = {word: code for code, word in enumerate(self._given)}
-        return np.array([*known, np.nan])[codes]
+        return np.array([*(self._codes.get(word, np.nan) for word in words), np.nan])[codes]
 
     def mark_kept(self, codes: np.ndarray) -> None:
         """Mark preliminary codes as present in rows that are not left out."""

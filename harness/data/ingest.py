@@ -64,7 +64,7 @@ def ingest(
             for part in (ALL_PARTS if data.test else PARTS)
         }
         split = Split.of(data)
-        chunks = _read_all(addresses, Selection.of(data, block_bytes))
+        chunks = read_all(addresses, Selection.of(data, block_bytes))
         for chunk, position, total in stack.enter_context(contextlib.closing(prefetch(chunks))):
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
@@ -114,7 +114,7 @@ def ingest(
     return Table.of(facts, sums, folder, masked(addresses[0]), data)
 
 
-def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[Chunk, int, int]]:
+def read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[Chunk, int, int]]:
     """Yield the chunks of all files, each with the bytes read so far and the total, 0 if unknown."""
     sources = [open_source(address, selection) for address in addresses]
     sizes = [source.file.size() for source in sources]

@@ -25,7 +25,7 @@ _ONE_PER_LINE = "The file must have one object per line"
 SAMPLED_LINES = 1000
 """Number of lines whose keys are the names of the columns."""
 
-_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|bz2|xz|zip))?", re.IGNORECASE)
+_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|bz2|xz|zip))?$", re.IGNORECASE)
 _LINE_BYTES = 1 << 10
 """Lines are converted in groups of about `block_bytes / _LINE_BYTES`."""
 
@@ -38,7 +38,7 @@ class JsonLinesSource(Source):
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
         """Check whether the name has a suffix of JSON lines, or the file starts with an object."""
-        return bool(_NAME.search(address.partition("?")[0][-20:])) or bool(re.match(rb'\s*\{\s*"', start))
+        return bool(_NAME.search(address.partition("?")[0])) or bool(re.match(rb'\s*\{\s*"', start))
 
     def names(self) -> list[str]:
         """Return the keys in the first lines, in order of appearance."""
@@ -56,7 +56,7 @@ class JsonLinesSource(Source):
                 locate = partial(_name_line, self.file.address, lines)
                 booleans: dict[str, int] = {}
                 columns = [self._column(name, group, locate, booleans) for name in self.selection.columns]
-                yield Chunk(columns, locate, below.tell() if below.seekable() else 0, booleans)
+                yield Chunk(columns, locate, below.tell(), booleans)
 
     def _dialect(self) -> Dialect:
         """Return the dialect of the text; in JSON, delimiters, decimal marks and comments cannot be configured."""

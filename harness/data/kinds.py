@@ -10,7 +10,6 @@ from harness.data.images.input import ImageFiles
 from harness.data.ingest import ProgressCallback
 from harness.data.inputs import Input, Say
 from harness.data.row_input import RowFiles
-from harness.data.storage.addresses import find_addresses
 
 
 def find_input(data: AnyData, cache: Path, progress: ProgressCallback, say: Say = lambda line: None) -> Input:
@@ -30,11 +29,7 @@ def find_named(data: AnyData) -> list[str]:
     Raises:
         ConfigError: The files do not exist, or are of another kind.
     """
-    if data.path is None:
-        return []
-    if isinstance(data, ImagesConfig):
-        return ImageFiles.find(data, Path(), print).addresses
-    return find_addresses(data.path)
+    return [] if data.path is None else find_input(data, Path(), lambda state: None).addresses
 
 
 def input_at(addresses: Sequence[str], data: AnyData) -> Input:

@@ -82,16 +82,12 @@ def read_mistakes(text: str) -> list[Mistake]:
     Raises:
         ValueError: The JSON does not describe mistakes.
     """
-    try:
-        found = [Mistake(**{key: kind(each[key]) for key, kind in _KINDS.items()}) for each in json.loads(text)[:MOST]]
-        for mistake in found:
-            base64.b64decode(mistake.png, validate=True)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from error
+    from pydantic import TypeAdapter
+
+    found = TypeAdapter(list[Mistake]).validate_json(text)[:MOST]
+    for mistake in found:
+        base64.b64decode(mistake.png, validate=True)
     return found
-
-
-_KINDS = {"label": str, "predicted": str, "probability": float, "name": str, "png": str}
 
 
 def _batches(table: Table) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from harness.config import Scaling
-from harness.data.statistics import Column
+from harness.data.statistics import Column, Moments
 
 FINE = 2.0**-14
 """Rounding errors up to this fraction of a column's range do not matter."""
@@ -56,17 +56,17 @@ class Offsets:
         return self._values
 
 
-def rounding_error(values: np.ndarray, stored: np.ndarray, offset: float, magnitude: float, std: float) -> float:
+def rounding_error(values: np.ndarray, stored: np.ndarray, offset: float, moments: Moments) -> float:
     """Return the largest rounding error of a page's values, float64 `[rows]`; 0 if it cannot matter.
 
     Args:
         values: The values; NaN is ignored.
         stored: The values in float32, after subtracting the offset.
         offset: The column's offset.
-        magnitude: The largest absolute value of the column's stored values so far.
-        std: The column's standard deviation so far.
+        moments: The column's moments so far, including these values.
     """
-    if spacing(magnitude) <= 4 * FINE * std:
+    magnitude = max(abs(moments.min - offset), abs(moments.max - offset))
+    if spacing(magnitude) <= 4 * FINE * moments.std:
         return 0.0  # Saves a pass over the values of ordinary columns.
     return float(np.fmax.reduce(np.abs(values - offset - stored), initial=0.0))
 

@@ -50,27 +50,13 @@ class Shuffle:
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, `[columns, rows]`, and remove the decks."""
-        longest = max(sum(rows.nbytes for rows in held) for held in self._held)
-        if longest <= max(self._deck_bytes, self._row_bytes) and not any(self._folder.iterdir()):
-            yield from self._held_rows()
-        else:
+        longest = max(self._deck_bytes, self._row_bytes)
+        if any(self._folder.iterdir()) or any(sum(rows.nbytes for rows in held) > longest for held in self._held):
             self._append()
-            yield from self._filed_rows()
-        shutil.rmtree(self._folder)
-
-    def _held_rows(self) -> Iterator[np.ndarray]:
-        """Yield all rows, none of which have been written to files."""
-        for held in self._held:
-            if held:
-                yield self._random.permutation(np.concatenate(held)).T
-                held.clear()
-
-    def _filed_rows(self) -> Iterator[np.ndarray]:
-        """Yield all rows, none of which are held in memory."""
-        for deck in range(DECKS):
+        for deck, held in enumerate(self._held):
             path = self._path(deck)
             size = path.stat().st_size if path.exists() else 0
-            if size > max(self._deck_bytes, self._row_bytes):
+            if size > longest:
                 seed = self._random.integers(2**63)
                 again = Shuffle(self._folder / f"{deck}.d", self._columns, seed, self._deck_bytes, self._kind.type)
                 with path.open("rb") as file:
@@ -83,6 +69,10 @@ class Shuffle:
                     values = self._read(file, size)
                 path.unlink()
                 yield self._random.permutation(values).T
+            elif held:
+                yield self._random.permutation(np.concatenate(held)).T
+                held.clear()
+        shutil.rmtree(self._folder)
 
     def _append(self) -> None:
         """Append the rows held in memory to their decks."""

@@ -16,7 +16,6 @@ import pyarrow as pa
 from pyarrow import csv
 
 from harness.data.storage.local import written_whole
-from harness.errors import require
 
 ROWS = 21_613
 # Rows drawn and written at once. Each block has its own random stream, so this number affects the data.
@@ -87,7 +86,6 @@ def generate(
     Memory use is constant, and the file gets its final name only when it is complete. `progress` is called with the
     number of rows written so far.
     """
-    require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)
     with written_whole(path) as partial, partial.open("wb") as sink:
         sink.write(f"{HEADER}\n".encode())

@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-WORKERS = 2
 LONGEST_WAIT = 5.0
 """Maximum time to wait for a thread to end, in seconds."""
 
@@ -63,14 +62,14 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
         thread.join(LONGEST_WAIT)
 
 
-def map_ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
-    """Yield `work(item)` for each of `items`, in order, computed ahead of time in threads."""
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="map_ahead")
+def map_ahead(work: Callable[[T], R], items: Generator[T], workers: int = 2, ahead: int = 2) -> Generator[R]:
+    """Yield `work(item)` for each of `items`, in order, with up to `ahead` more computed in threads ahead of time."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="map_ahead")
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > WORKERS:
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -13,8 +13,8 @@ import numpy as np
 from harness.analysis import report
 from harness.analysis.objective import objective, settings
 from harness.config.naming import sweep_name, varying
-from harness.data import class_counts, mistakes, sample
-from harness.data.class_counts import class_counts_csv
+from harness.data import class_tables, mistakes, sample
+from harness.data.class_tables import class_counts_csv
 from harness.data.mistakes import mistakes_json
 from harness.data.tables.pages import DamagedTable
 from harness.runtime.secrets import masked
@@ -35,7 +35,7 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
     first = runs[0]
     texts: dict[str, str] = {}
     with contextlib.suppress(DamagedTable):  # A damaged table is replaced when it is trained on.
-        texts = {sample.FILE: sample.sample_csv(first.table), class_counts.FILE: class_counts_csv(first.table)}
+        texts = {sample.FILE: sample.sample_csv(first.table), class_tables.COUNTS_FILE: class_counts_csv(first.table)}
     for file, text in texts.items():
         if text:
             tracker.log_text(sweep_id, text, file)

@@ -13,8 +13,7 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
 from harness.config.metrics import RESTORED, best_key, final_values, sign
-from harness.data.confusion import FILE as CONFUSION
-from harness.data.confusion import confusion_csv
+from harness.data.class_tables import CONFUSION_FILE, confusion_csv
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
@@ -185,7 +184,7 @@ class Recorder:
             self._tracker.log(run.run_id, metrics, event.epoch)
             self._leaderboard.set_test(run, event.test)
             if event.confusion is not None:
-                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION_FILE)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {best_key(key): value}, epoch)
             if event.restored:

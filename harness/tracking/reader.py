@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from harness.config.metrics import BY_UPDATE, epoch_metrics
-from harness.data import class_counts, mistakes, sample
+from harness.data import class_tables, mistakes, sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
 from harness.tracking.foreign import fault
@@ -97,7 +97,10 @@ class RunReader(RunSearch):
         """Return optional parts of a sweep from its artifacts; the rest is useful even without them."""
         readers: dict[str, tuple[str, Callable[[str], Any]]] = {
             "sample": (sample.FILE, pd.read_csv),
-            "classes": (class_counts.FILE, lambda path: pd.read_csv(path, dtype={"class": str}, keep_default_na=False)),
+            "classes": (
+                class_tables.COUNTS_FILE,
+                lambda path: pd.read_csv(path, dtype={"class": str}, keep_default_na=False),
+            ),
             "mistakes": (mistakes.FILE, lambda path: mistakes.read_mistakes(Path(path).read_text(encoding="utf-8"))),
         }
         found = {}

@@ -111,7 +111,7 @@ def test_files_are_read_as_in_training(
     lines = [[*(row if keep else []), value] for row, value in zip(kept, ["prediction", "21", "", "1070"], strict=True)]
     assert (tmp_path / "out.csv").read_text() == "".join(f"{','.join(line) or chr(34) * 2}\n" for line in lines)
     assert capsys.readouterr().err.splitlines() == [
-        f"Reading {path} as the run's data was read: 'data.delimiter=\";\"' data.decimal=comma data.thousands=. "
+        f"Reading {path} as the run's data was read: data.delimiter=semicolon data.decimal=comma data.thousands=. "
         "'data.na_values=[?]' 'data.names=[id,b,a,y]' 'data.comment=\"#\"'",
         "1 row has empty fields and was not predicted; training dropped such rows too (data.missing=drop).",
     ]

@@ -54,7 +54,7 @@ def test_the_keys_that_apply_to_a_file_are_shown() -> None:
     run = data(delimiter=";", decimal="comma", na_values=["?"])
     dates = f"'data.dates=[a,z]' 'data.date_format=[{AMERICA},{EUROPE}]'"
     marks = "'data.na_values=[?]'"
-    assert recorded_keys(run, CsvSource.keys, ()) == f"'data.delimiter=\";\"' data.decimal=comma {marks} {dates}"
+    assert recorded_keys(run, CsvSource.keys, ()) == f"data.delimiter=semicolon data.decimal=comma {marks} {dates}"
     assert recorded_keys(run, JsonLinesSource.keys, ()) == f"data.decimal=comma {marks} {dates}"
     assert recorded_keys(run, ParquetSource.keys, ()) == f"{marks} {dates}"
     assert recorded_keys(run, ParquetSource.keys, keys_in(["data.dates=[z]", "data.date_format=null"])) == marks

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.config import DataConfig, Missing, Order, Scaling
+from harness.data.class_tables import confusion_csv
 from harness.data.classes import class_counts, class_names, class_weights
-from harness.data.confusion import confusion_csv
 from harness.data.scaler import Scaler
 from tests.tables import refusal, stored
 

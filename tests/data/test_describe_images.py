@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.config import ImagesConfig, Order
 from harness.data import mistakes
-from harness.data.class_counts import class_counts_csv
+from harness.data.class_tables import class_counts_csv
 from harness.data.mistakes import mistakes_json, read_mistakes
 from harness.data.profiling.describe_images import describe_images, has_images, render
 from harness.data.tables.builder import open_table

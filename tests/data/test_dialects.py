@@ -273,6 +273,10 @@ def test_formats_give_the_same_values(tmp_path: Path) -> None:
         assert sorted(open_source(str(path), Selection(())).names()) == sorted(NAMES)
 
 
+def test_a_format_in_the_middle_of_a_name_does_not_matter(write) -> None:
+    assert read(write(PLAIN, "homes.json.csv"), "area", "rooms", "price") == TABLE
+
+
 def test_a_boolean_category_is_the_same_word_everywhere(tmp_path: Path) -> None:
     FRAME.to_parquet(tmp_path / "f.parquet")
     FRAME.to_csv(tmp_path / "f.csv", index=False)

@@ -324,9 +324,3 @@ def test_parquet_is_read_by_its_types(parquet, block_bytes: int) -> None:
 )
 def test_refused_parquet(parquet, columns: dict, sentence: str) -> None:
     assert refusal(parquet(**columns), "a", "y") == sentence
-
-
-def test_truncated_parquet(parquet) -> None:
-    path = parquet(a=[1, 2], y=[3, 4])
-    path.write_bytes(path.read_bytes()[:-20])
-    assert refusal(path, "a", "y").startswith("data.path: file.csv is damaged (")

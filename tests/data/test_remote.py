@@ -237,8 +237,10 @@ def test_http_makes_the_same_table(http: Server, tmp_path: Path, whole: Table, r
     address = url(http, "whole.csv", WHOLE)
     found = make(address, tmp_path / "cache")
     assert (found.digest, found.address, found.name) == (whole.digest, address, "whole.csv")
-    packed = url(http, "whole.csv.gz", gzip.compress(WHOLE.encode()))
-    assert make(packed, tmp_path / "cache").digest == whole.digest
+    content, steps = gzip.compress(WHOLE.encode()), []
+    data = DataConfig(["a"], "y", path=url(http, "whole.csv.gz", content), holdout=0.3)
+    assert open_table(data, tmp_path / "cache", steps.append).digest == whole.digest
+    assert (steps[-1].bytes, steps[-1].total) == (len(content), len(content) if lengths else 0)
 
 
 def test_parquet_needs_ranges(http: Server, tmp_path: Path, whole: Table) -> None:

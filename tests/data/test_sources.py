@@ -18,13 +18,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from harness.config import DataConfig
 from harness.data.ingest import IngestProgress
 from harness.data.selection import BLOCK_BYTES
-from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
@@ -119,11 +117,6 @@ def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Ta
     assert after.train_rows + after.holdout_rows == before.train_rows + before.holdout_rows + 1
 
 
-def test_an_existing_file_with_a_bracket_in_its_name_is_not_a_pattern(write) -> None:
-    path = write(WHOLE, "data[1].csv")
-    assert find_addresses(str(path)) == [str(path)]
-
-
 # Compressed files.
 
 
@@ -169,14 +162,7 @@ def test_an_archive_of_several_files_and_a_workbook_are_refused(make_table, writ
     assert "is an Excel workbook. Save the sheet as CSV" in refusal(make_table, write(zipped(b"", "xl/workbook.xml")))
 
 
-# Other formats and encodings.
-
-
-def test_parquet(write, tmp_path: Path, whole: Table) -> None:
-    numbers = np.arange(100)
-    path = tmp_path / "file.parquet"
-    pq.write_table(pa.table({"y": numbers * numbers, "a": numbers.astype(np.float64)}), path, row_group_size=7)
-    assert make(str(path), tmp_path / "cache").digest == whole.digest
+# Other encodings.
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "cp1252", "utf-8-sig"])

@@ -18,7 +18,6 @@ import pytest
 from harness.config import DataConfig, Missing, Scaling
 from harness.data.ingest import IngestProgress
 from harness.data.tables.builder import open_table
-from harness.data.tables.pages import DamagedTable, column_path
 from tests.tables import SMALL, age, rows
 
 
@@ -95,17 +94,6 @@ def test_a_copy_or_hard_link_gives_the_same_table(make_table, write, tmp_path: P
     for source in (path, copy, link):
         again = make_table(source)
         assert (again.digest, again.folder == table.folder) == (table.digest, False)
-
-
-def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
-    table = make_table(SMALL)
-    path = column_path(table.folder, "train", 1)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedTable) as error:
-        table.read("train", 0, 4)
-    name = table.folder.name[:8]
-    assert str(error.value) == f"Table {name} is damaged: page 1 of column y (train.1.bin) is truncated."
-    assert error.value.folder == table.folder
 
 
 def test_the_manifest_is_plain_json(make_table) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.config.dialect import Dialect
 from harness.data.csv.header import read_header
-from harness.data.csv.lines import LONGEST, count_endings, read_line, rest_of_ending
+from harness.data.csv.lines import LONGEST, count_endings, read_line, rest_of_line
 from harness.data.csv.quotes import Quotes, find_quotes
 from harness.data.csv.text import open_text
 from harness.data.selection import Selection
@@ -47,24 +47,22 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
     delimiter = dialect.separator
     with open_text(file, dialect) as (stream, below):
         header = read_header(address, stream, dialect)
-        names, line, read = header.names, header.line, header.bytes
+        names, line = header.names, header.line
         check_names(address, names, selection.columns)
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
         above = header.rows
         while lines := above + stream.read(max(1, block_bytes - len(above))):
             above = b""
             data = bytearray().join([prefix, lines])
-            data += rest_of_ending(stream, data) if data.endswith((b"\n", b"\r")) else read_line(stream)
+            data += rest_of_line(stream, data)
             _check_length(address, data, line, stream)
             quotes = find_quotes(data, delimiter)
             while quotes is Quotes.open and len(data) < block_bytes + LONGEST and (more := read_line(stream)):
                 data += more
                 quotes = find_quotes(b'"' + more, delimiter) if b'"' in more else quotes
             view = memoryview(data)
-            read += len(view) - len(prefix)
             _check_encoding(address, view, line, dialect.encoding)
-            position = below.tell() if below.seekable() else read
-            yield Block(address, names, delimiter, view, len(prefix), line, position, quotes is Quotes.closed)
+            yield Block(address, names, delimiter, view, len(prefix), line, below.tell(), quotes is Quotes.closed)
             line += count_endings(data) - 1
 
 

@@ -21,13 +21,11 @@ class Header(NamedTuple):
 
     Attributes:
         line: The number of the first line of `rows`, or of the stream's next line if `rows` is empty, from 1.
-        bytes: Bytes of the text above that line.
         rows: Lines that were already read to count the columns of a file without a header.
     """
 
     names: tuple[str, ...]
     line: int
-    bytes: int
     rows: bytes = b""
 
 
@@ -74,8 +72,6 @@ def read_header(address: str, stream: io.BufferedReader, dialect: Dialect) -> He
     else:
         names = tuple(map(str, range(len(record))))
     if has_header:
-        return Header(names, len(pieces) + 1, sum(map(len, pieces)))
-    start = b"".join(pieces[:first])
+        return Header(names, len(pieces) + 1)
     rows = b"".join(pieces[first:])
-    rows = rows if start else rows.removeprefix(codecs.BOM_UTF8)
-    return Header(names, first + 1, len(start), rows)
+    return Header(names, first + 1, rows if first else rows.removeprefix(codecs.BOM_UTF8))

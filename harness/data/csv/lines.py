@@ -27,12 +27,16 @@ def read_line(stream: io.BufferedReader) -> bytes:
         pieces.append(stream.read(end + 1 if end >= 0 else len(ahead)))
         size += len(pieces[-1])
         if end >= 0:
-            return b"".join([*pieces, rest_of_ending(stream, pieces[-1])])
+            return b"".join([*pieces, _rest_of_ending(stream, pieces[-1])])
     return b"".join(pieces)
 
 
-def rest_of_ending(stream: io.BufferedReader, read: bytes | bytearray) -> bytes:
-    """Read the LF of a CR LF if only the CR has been `read`."""
+def rest_of_line(stream: io.BufferedReader, read: bytes | bytearray) -> bytes:
+    """Read the rest of a line whose beginning has been `read`: of a complete line, at most the LF of a CR LF."""
+    return _rest_of_ending(stream, read) if read.endswith((b"\n", b"\r")) else read_line(stream)
+
+
+def _rest_of_ending(stream: io.BufferedReader, read: bytes | bytearray) -> bytes:
     return stream.read(1) if read[-1:] == b"\r" and stream.peek(1)[:1] == b"\n" else b""
 
 

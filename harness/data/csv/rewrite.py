@@ -7,83 +7,60 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import re
-from typing import Any
+from collections.abc import Iterator
 
 from harness.config.dialect import WHITESPACE, Dialect
-from harness.data.csv.lines import LONGEST, read_line, rest_of_ending
+from harness.data.csv.lines import LONGEST, rest_of_line
+from harness.data.storage.pieces import stream_of
 
 BLOCK_BYTES = 1 << 20
 
 
 def rewritten(stream: io.BufferedReader, dialect: Dialect) -> io.BufferedReader:
     """Return the UTF-8 text of a stream as a plain CSV, delimited by `dialect.separator`, with as many lines."""
-    return io.BufferedReader(_Rewritten(stream, dialect), BLOCK_BYTES)
+    return stream_of(_rewritten(stream, dialect), BLOCK_BYTES)
 
 
-class _Rewritten(io.RawIOBase):
-    """Rewrites whole lines, a block at a time."""
+def _rewritten(stream: io.BufferedReader, dialect: Dialect) -> Iterator[bytes]:
+    """Rewrite whole lines, a block at a time."""
+    pattern, replacements = _pattern(dialect, is_last=False)
+    last_pattern, _ = _pattern(dialect, is_last=True)
 
-    def __init__(self, stream: io.BufferedReader, dialect: Dialect) -> None:
-        self._stream = stream
-        self._pattern, self._replacements = _pattern(dialect, is_last=False)
-        self._last_pattern, _ = _pattern(dialect, is_last=True)
-        self._skip, self._footer = dialect.skip_rows, dialect.skip_footer
-        self._held = b""  # Read but not yet rewritten: the last lines, or an open quoted field.
-        self._ready = memoryview(b"")
-        self._is_over, self._is_first = False, True
+    def replaced(found: re.Match[bytes]) -> bytes:
+        return replacements.get(found.lastgroup or "", found[0])
 
-    def readable(self) -> bool:
-        return True
+    skip = dialect.skip_rows
+    held = b""  # Read but not yet rewritten: the last lines, or an open quoted field.
+    for block in itertools.chain(_blocks(stream), [b""]):
+        is_last = not block
+        skipped = block.splitlines(keepends=True)[:skip] if skip else []
+        skip -= len(skipped)
+        yield b"\n" * len(skipped)
+        lines = held + block[sum(map(len, skipped)) :]
+        lines, held = _without_footer(lines, dialect.skip_footer, is_last=is_last)
+        if pattern and last_pattern:
+            if not is_last and (left := _open_at(pattern, lines)) is not None and len(lines) - left < LONGEST:
+                lines, held = lines[:left], lines[left:] + held
+            lines = (last_pattern if is_last else pattern).sub(replaced, lines)
+        yield lines
 
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready and not self._is_over:
-            self._ready = memoryview(self._next())
-        taken, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
 
-    def _next(self) -> bytes:
-        """Return the next rewritten lines; there may be none even if there are more to come."""
-        lines = self._stream.read(BLOCK_BYTES)
-        if lines:
-            is_whole = lines.endswith((b"\n", b"\r"))
-            lines += rest_of_ending(self._stream, lines) if is_whole else read_line(self._stream)
-        if self._is_first:
-            lines, self._is_first = lines.removeprefix(codecs.BOM_UTF8), False
-        self._is_over = not lines
-        blank, lines = self._skipped(lines)
-        lines, kept = self._without_footer(self._held + lines)
-        self._held = b""
-        pattern = self._last_pattern if self._is_over else self._pattern
-        if pattern is None:
-            self._held = kept
-            return blank + lines
+def _blocks(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Yield the text in blocks of whole lines, without a byte order mark."""
+    mark = codecs.BOM_UTF8
+    while lines := stream.read(BLOCK_BYTES):
+        yield (lines + rest_of_line(stream, lines)).removeprefix(mark)
+        mark = b""
 
-        def replaced(found: re.Match[bytes]) -> bytes:
-            return self._replacements.get(found.lastgroup or "", found[0])
 
-        if not self._is_over and (left := _open_at(pattern, lines)) is not None and len(lines) - left < LONGEST:
-            lines, kept = lines[:left], lines[left:] + kept
-        self._held = kept
-        return blank + pattern.sub(replaced, lines)
-
-    def _skipped(self, lines: bytes) -> tuple[bytes, bytes]:
-        """Replace the lines to skip with blank ones."""
-        if not self._skip:
-            return b"", lines
-        first = lines.splitlines(keepends=True)
-        count = min(self._skip, len(first))
-        self._skip -= count
-        return b"\n" * count, b"".join(first[count:])
-
-    def _without_footer(self, lines: bytes) -> tuple[bytes, bytes]:
-        """Split off the last lines, and hold them until it is known whether the file ends there."""
-        if not self._footer:
-            return lines, b""
-        every = lines.splitlines(keepends=True)
-        kept = b"" if self._is_over else b"".join(every[-self._footer :])
-        return b"".join(every[: -self._footer]), kept
+def _without_footer(lines: bytes, count: int, *, is_last: bool) -> tuple[bytes, bytes]:
+    """Split off the last `count` lines, and keep them unless the file ends there."""
+    if not count:
+        return lines, b""
+    every = lines.splitlines(keepends=True)
+    return b"".join(every[:-count]), b"" if is_last else b"".join(every[-count:])
 
 
 def _open_at(pattern: re.Pattern[bytes], lines: bytes) -> int | None:

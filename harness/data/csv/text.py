@@ -11,6 +11,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from harness.config.dialect import Dialect
 from harness.data.csv.other_kinds import check_kind, check_members
 from harness.data.csv.rewrite import rewritten
 from harness.data.storage.files import File
+from harness.data.storage.pieces import stream_of
 from harness.errors import ConfigError, require
 
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
@@ -71,6 +73,11 @@ def _unpacked(file: File, below: io.BufferedReader, stack: contextlib.ExitStack,
     return stream
 
 
+def is_compressed(start: bytes) -> bool:
+    """Return True if a file that starts with these bytes is decompressed before it is read."""
+    return start.startswith((_GZIP, _ZSTD, _ZIP, *_UNPACKERS))
+
+
 def _decompressed(file: File, below: io.BufferedReader, stack: contextlib.ExitStack) -> Any:
     start = below.peek(8)
     if start.startswith(_GZIP):
@@ -104,23 +111,8 @@ def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
 
 
 def _recoded(stream: Any, encoding: str) -> Any:
+    """Convert text to UTF-8, and keep its line endings."""
     if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
         return stream
-    return io.BufferedReader(_Recoded(stream, encoding))
-
-
-class _Recoded(io.RawIOBase):
-    """Converts text in another encoding to UTF-8, and keeps its line endings."""
-
-    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding, newline="")
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._ready = self._ready or self._text.read(1 << 18).encode()
-        taken, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
+    pieces = iter(partial(stream.read, 1 << 18), b"")
+    return stream_of(text.encode() for text in codecs.iterdecode(pieces, encoding))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from harness.data.images.set import Rejected
 from harness.data.tables.manifest import Embedding
 from harness.errors import ConfigError
 from harness.runtime.model_values import row_values
+from harness.runtime.prefetch import map_ahead
 
 if TYPE_CHECKING:
     import keras
@@ -75,27 +76,23 @@ class Embedder:
         Raises:
             ConfigError: The model returns a value that is not finite.
         """
-        waiting: deque[Future[list[Read | Rejected]]] = deque()
+        batches = map_ahead(self._embed, self._batched(images), self._workers, 2 * self._workers)
+        with contextlib.closing(batches):
+            yield from itertools.chain.from_iterable(batches)
+
+    def _batched(self, images: Iterable[Read | Rejected]) -> Generator[list[Read | Rejected]]:
         batch: list[Read | Rejected] = []
         count = 0
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="embed") as pool:
-            try:
-                for image in images:
-                    batch.append(image)
-                    if isinstance(image, Read):
-                        count += 1
-                        if len(self._examples) < EXAMPLES:
-                            self._examples.append(image.image.pixels)
-                    if count == self._rows or len(batch) == 4 * self._rows:
-                        waiting.append(pool.submit(self._embed, batch))
-                        batch, count = [], 0
-                    if len(waiting) > 2 * self._workers:
-                        yield from waiting.popleft().result()
-                waiting.append(pool.submit(self._embed, batch))
-                while waiting:
-                    yield from waiting.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        for image in images:
+            batch.append(image)
+            if isinstance(image, Read):
+                count += 1
+                if len(self._examples) < EXAMPLES:
+                    self._examples.append(image.image.pixels)
+            if count == self._rows or len(batch) == 4 * self._rows:
+                yield batch
+                batch, count = [], 0
+        yield batch
 
     def _embed(self, batch: list[Read | Rejected]) -> list[Read | Rejected]:
         reads = [image for image in batch if isinstance(image, Read)]

@@ -116,42 +116,20 @@ class ImageFolder(ImageSet):
                 yield Item(name, key, key.partition("/")[0], None, suffix_of(relative), size, load)
 
 
-class AnyImages(ImageSet):
-    """Images without labels: one file, or all images at any depth in a folder, ordered by path."""
-
-    def __init__(self, address: str) -> None:
-        """List the images; their names start with `address` as given."""
-        super().__init__(address)
-        path = Path(address)
-        if path.is_file():
-            self._found = Listing()
-            self._found.add("", path.stat())
+def any_images(path: Path) -> Iterator[Item | Rejected]:
+    """Yield one image, or all images at any depth in a folder, without labels; names start with `path` as given."""
+    found = Listing()
+    if path.is_file():
+        found.add("", path.stat())
+    else:
+        found, _ = list_images(path, Counter())
+    for relative, stamp, size in found:
+        file = str(path / relative)
+        name = normal(file)
+        if stamp:
+            yield Item(name, name, "", None, suffix_of(file), size, partial(load_file, file, stamp))
         else:
-            self._found, _ = list_images(path, self.skipped)
-
-    def fingerprint(self) -> list[object]:
-        """Return a hash of the paths and stamps."""
-        return [self.address, self._found.digest()]
-
-    def labels(self) -> list[str]:
-        """Return no labels."""
-        return []
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all files."""
-        return sum(self._found.sizes)
-
-    def read(self) -> Iterator[Item | Rejected]:
-        """Return the images."""
-        for relative, stamp, size in self._found:
-            path = str(Path(self.address, relative))
-            name = normal(path)
-            if stamp:
-                load = partial(load_file, path, stamp)
-                yield Item(name, name, "", None, suffix_of(path), size, load)
-            else:
-                yield Rejected(name, "is a broken link")
+            yield Rejected(name, "is a broken link")
 
 
 def split_of(root: Path) -> tuple[str, str | None] | None:

@@ -81,8 +81,8 @@ def ingest_images(
             notes.skipped += images.skipped
         writer = parts["train"]
         _check_classes(classes, parts, data)
-        columns, sums = writer.finish(planned)
-        sums += b"".join(parts[part].finish(planned)[1] for part in parts if part != "train")
+        columns, sums = writer.finish()
+        sums += b"".join(parts[part].finish()[1] for part in parts if part != "train")
         if embedder:
             embedder.keep_examples(folder)
         with (folder / NAMES).open("w", encoding="utf-8") as names:
@@ -167,7 +167,7 @@ def _check_classes(classes: Sequence[str], parts: dict[Part, ImageWriter], data:
 
 
 def _read(images: ImageSet, data: ImagesConfig, embedder: Embedder | None) -> Generator[Read | Rejected]:
-    with contextlib.closing(read_images(images, data)) as found:
+    with contextlib.closing(read_images(images.read(), data)) as found:
         yield from embedder.embedded(found) if embedder else found
 
 

@@ -33,6 +33,8 @@ class ImageFiles(Input):
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
         super().__init__(addresses)
         self._data = data
+        given = {"path": True, "labels": data.labels, "holdout": data.holdout_path, "embed": data.backbone}
+        self._named = dict(zip((role for role in given if given[role]), addresses, strict=True))
         self._listed: tuple[ImageSet, ImageSet | None] | None = None
 
     @classmethod
@@ -58,20 +60,15 @@ class ImageFiles(Input):
 
     def fingerprints(self) -> list[Fingerprint]:
         """Return the fingerprint of each set, with the versions of the decoders."""
-        roles = ["path", *(["labels"] if self._data.labels else []), *(["holdout"] if self._data.holdout_path else [])]
-        self._listed = self.sets()
-        sets = [each for each in self._listed if each is not None]
-        marks = [each.fingerprint() for each in sets]
-        if self._data.labels:
-            marks.insert(0, [self.addresses[0]])
-        found = [[*mark, role, decoder()] for mark, role in zip(marks, roles, strict=True)]
-        if weights := self._weights:
+        train, holdout = self._listed = self.sets()
+        marks: dict[str, Fingerprint] = {"path": [self._named["path"]]}
+        marks["labels" if "labels" in self._named else "path"] = train.fingerprint()
+        if holdout:
+            marks["holdout"] = holdout.fingerprint()
+        found = [[*mark, role, decoder()] for role, mark in marks.items()]
+        if weights := self._named.get("embed"):
             found.append([*fingerprint_of(self._data.backbone, weights), "embed"])
         return found
-
-    @property
-    def _weights(self) -> str | None:
-        return self.addresses[-1] if self._data.backbone else None
 
     def sets(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the training images and, if they are separate, the held-out images.
@@ -79,12 +76,10 @@ class ImageFiles(Input):
         Raises:
             ConfigError: A folder's layout or a file's columns are wrong.
         """
-        path, *others = self.addresses[:-1] if self._weights else self.addresses
-        labels = others.pop(0) if self._data.labels else None
+        path, labels, holdout = self._named["path"], self._named.get("labels"), self._named.get("holdout")
         if labels is None and Path(path).is_dir():
             self._refuse_columns(path)
-        train = self._open(path, labels, classes=2)
-        return train, self._open(others[0], None, classes=1) if others else None
+        return self._open(path, labels, classes=2), self._open(holdout, None, classes=1) if holdout else None
 
     def size(self) -> int:
         """Return the size of all images."""
@@ -94,7 +89,7 @@ class ImageFiles(Input):
         """Decode the images, listing them first unless they are already listed, and write their pixels and labels."""
         train, holdout = self._listed or self.sets()
         self._listed = None  # Reading changes a set's counts.
-        return ingest_images(train, holdout, self._data, folder, progress, self._weights)
+        return ingest_images(train, holdout, self._data, folder, progress, self._named.get("embed"))
 
     def _refuse_columns(self, folder: str) -> None:
         for key in ("group", "path_column", "label_column"):

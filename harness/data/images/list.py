@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,8 @@ import pyarrow.parquet as pq
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
 from harness.data.csv.text import open_bytes
-from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
+from harness.data.images.folder import Listing
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, suffix_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
 from harness.data.vocabulary import plain_number
@@ -52,19 +52,17 @@ class ImageList(ImageSet):
         else:
             frame = _read_csv(address, usecols=wanted)
             columns = [frame[name].to_list() for name in wanted]
-        self._paths, self._labels = columns[0], [sys.intern(label) for label in columns[1]]
+        self._labels = [sys.intern(label) for label in columns[1]]
         self._groups = columns[2] if data.group else None
         self._base = Path(base)
-        self._stamps, self._sizes = array("Q"), array("Q")
-        for path in self._paths:
-            status = _status(self._base / path) if path else None
-            self._stamps.append(stamp_of(status) if status else 0)
-            self._sizes.append(status.st_size if status else 0)
+        self._found = Listing()
+        for path in columns[0]:
+            self._found.add(path, _status(self._base / path) if path else None)
 
     def fingerprint(self) -> list[object]:
         """Return the fingerprint of the file, and a hash of the stamps of the images."""
-        stamps = hashlib.blake2b(self._stamps.tobytes(), digest_size=16).hexdigest()
-        return [*LocalFile(self.address).fingerprint(), len(self._paths), stamps]
+        stamps = hashlib.blake2b(self._found.stamps.tobytes(), digest_size=16).hexdigest()
+        return [*LocalFile(self.address).fingerprint(), len(self._labels), stamps]
 
     def labels(self) -> list[str]:
         """Return the distinct labels, sorted numerically if all of them are numbers."""
@@ -73,11 +71,11 @@ class ImageList(ImageSet):
     @property
     def total_bytes(self) -> int:
         """Size of all images."""
-        return sum(self._sizes)
+        return sum(self._found.sizes)
 
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images row by row."""
-        for row, (path, label, stamp) in enumerate(zip(self._paths, self._labels, self._stamps, strict=True), start=1):
+        for row, ((path, stamp, size), label) in enumerate(zip(self._found, self._labels, strict=True), start=1):
             name = f"{self.address}, row {row}: {normal(path) or 'the image'}"
             if not path:
                 yield Rejected(name, "has no path")
@@ -91,7 +89,7 @@ class ImageList(ImageSet):
                 load = partial(load_file, str(self._base / path), stamp)
                 key = normal(PurePosixPath(path).as_posix())
                 group = self._groups[row - 1] if self._groups is not None else None
-                yield Item(name, key, label, group, suffix_of(path), self._sizes[row - 1], load)
+                yield Item(name, key, label, group, suffix_of(path), size, load)
 
 
 def is_parquet_file(address: str) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import xxhash
 
 from harness.config import ImagesConfig
 from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
-from harness.data.images.set import ImageSet, Item, Rejected
+from harness.data.images.set import Item, Rejected
+from harness.runtime.prefetch import map_ahead
 
 BATCH = 8
 """Number of images that a thread decodes at a time."""
@@ -27,20 +28,12 @@ class Read(NamedTuple):
     content: bytes
 
 
-def read_images(images: ImageSet, data: ImagesConfig) -> Generator[Read | Rejected]:
+def read_images(images: Iterator[Item | Rejected], data: ImagesConfig) -> Generator[Read | Rejected]:
     """Decode images with one thread per core, and return them in order."""
     workers = len(os.sched_getaffinity(0))
-    waiting: deque[Future[list[Read | Rejected]]] = deque()
-    with quiet(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            for batch in _batched(images.read(), BATCH):
-                waiting.append(pool.submit(_decode_all, batch, data))
-                if len(waiting) > 2 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    batches = map_ahead(partial(_decode_all, data=data), _batched(images), workers, 2 * workers)
+    with quiet(), contextlib.closing(batches):
+        yield from itertools.chain.from_iterable(batches)
 
 
 def _decode_all(batch: Sequence[Item | Rejected], data: ImagesConfig) -> list[Read | Rejected]:
@@ -58,7 +51,6 @@ def _decode(item: Item, data: ImagesConfig) -> Read | Rejected:
     return Read(item, image, xxhash.xxh3_64_digest(content))
 
 
-def _batched(items: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:
-    rest = iter(items)
-    while batch := list(itertools.islice(rest, size)):
+def _batched(items: Iterator[Item | Rejected]) -> Generator[list[Item | Rejected]]:
+    while batch := list(itertools.islice(items, BATCH)):
         yield batch

@@ -38,8 +38,8 @@ class ImageWriter:
         self.rows = 0
         pixels, target = columns
         self.labels = np.zeros(len(target.categories), np.int64)
+        self._columns = pixels, target
         self._pixels = np.empty((page_rows, *pixels.shape), pixels.file_type)
-        self._target_type = target.file_type
         self._targets = np.empty(page_rows)
         self._offsets = offsets
         self._filled = 0
@@ -75,8 +75,10 @@ class ImageWriter:
         if not self._filled:
             return
         offset = float(self._offsets.values()[0])
-        targets = (values - offset).astype(self._target_type)
-        self._measure(pixels, values, targets, offset)
+        targets = (values - offset).astype(self._columns[1].file_type)
+        self._features.add(pixels)
+        self._moments.add(values)
+        self._rounding = max(self._rounding, rounding_error(values, targets, offset, self._moments))
         if self._shuffle:
             # A transposed view; the shuffle transposes it back.
             self._shuffle.add(np.concatenate([_bytes(pixels), _bytes(targets)], axis=1).T)
@@ -84,10 +86,10 @@ class ImageWriter:
             self._write(pixels, targets)
         self._filled = 0
 
-    def finish(self, columns: Sequence[Column]) -> tuple[tuple[Column, ...], bytes]:
+    def finish(self) -> tuple[tuple[Column, ...], bytes]:
         """Shuffle images if requested; return the columns with statistics, and the checksums of all pages."""
         self.flush()
-        pixels, target = columns
+        pixels, target = self._columns
         if self._shuffle:
             for page in in_pages(self._shuffle.rows(), len(self._pixels)):
                 rows = np.ascontiguousarray(page.T)
@@ -102,14 +104,6 @@ class ImageWriter:
     def _write(self, pixels: np.ndarray, targets: np.ndarray) -> None:
         for file, values in zip(self._files, (pixels, targets), strict=True):
             file.append(values)
-
-    def _measure(self, pixels: np.ndarray, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
-        """Add a page's pixels, and its labels in float64 and as stored, to the statistics."""
-        self._features.add(pixels)
-        self._moments.add(values)
-        magnitude = max(abs(self._moments.min - offset), abs(self._moments.max - offset))
-        error = rounding_error(values, stored, offset, magnitude, self._moments.std)
-        self._rounding = max(self._rounding, error)
 
     def _described_target(self, column: Column) -> Column:
         found = self._moments

@@ -102,11 +102,9 @@ def describe(
                 advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
                 warnings.append(f"{drifts}. {advice}")
                 more["data.order"] = "shuffled"
-        suggestion = suggest(columns, chosen)
-        if suggestion.settings:
-            suggestion.settings.update(more)
+        if settings := suggest(columns, chosen):
             shown = masked(path) if isinstance(path, str) else [masked(each) for each in path]
-            command = " ".join(command_for(shown, sniffed.keys, suggestion))
+            command = command_for(shown, sniffed.keys, settings | more)
     if not command:
         warnings.append("Training needs a target and at least one more column, neither of them constant.")
     size = sum(open_file(address).size() for address in addresses)

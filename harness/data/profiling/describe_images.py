@@ -23,10 +23,10 @@ from harness.data.images.list import is_parquet_file
 from harness.data.images.notes import Notes
 from harness.data.images.parquet import holds_images
 from harness.data.images.reading import Read, read_images
-from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Rejected, suffix_of
+from harness.data.images.set import SUFFIXES_OF_IMAGES, Rejected, suffix_of
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.storage.urls import name_of
-from harness.data.tables.pages import Part
+from harness.data.tables.pages import PARTS
 from harness.errors import ConfigError
 from harness.escaping import visible
 from harness.formatting import listed
@@ -90,12 +90,10 @@ def describe_images(address: str) -> Description:
         sizes = Counter[tuple[int, int]]()
         counts: tuple[Counter[str], Counter[str]] = (Counter(dict.fromkeys(train.labels(), 0)), Counter())
         index = {label: float(number) for number, label in enumerate(train.labels())}
-        sides: tuple[tuple[ImageSet | None, Counter[str], Part], ...] = (
-            (train, counts[0], "train"),
-            (holdout, counts[1], "holdout"),
-        )
-        for images, found, part in sides:
-            for result in read_images(images, data) if images else ():
+        for images, found, part in zip((train, holdout), counts, PARTS, strict=True):
+            if not images:
+                continue
+            for result in read_images(images.read(), data):
                 if isinstance(result, Rejected):
                     notes.rejected.append(result)
                     continue
@@ -103,7 +101,7 @@ def describe_images(address: str) -> Description:
                 _count_size(sizes, result)
                 target = index.get(result.item.label, -1.0)
                 notes.add(result.item.name, result.image, result.content, target, part)
-            notes.skipped += images.skipped if images else Counter()
+            notes.skipped += images.skipped
         total = sum(each.total_bytes for each in (train, holdout) if each)
         lines = [*_shapes(notes), *notes.lines(), *_balance(counts[0])]
         if is_relative:

@@ -5,7 +5,6 @@ Both passes read the file as training would, and reject what training would reje
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -17,11 +16,11 @@ import pandas as pd
 
 from harness.config.dialect import Dialect
 from harness.data.formats import open_source
+from harness.data.ingest import read_all
 from harness.data.precision import keeps_whole_numbers
 from harness.data.selection import BLOCK_BYTES, Selection, Words
 from harness.data.source import FLOAT32_MAX
 from harness.data.statistics import Drift, Moments
-from harness.data.storage.files import open_file
 from harness.data.text_hints import DATE_FORMATS, DATE_LIKE, ISO_DATE
 from harness.data.text_values import BOOLEANS, as_numbers
 
@@ -182,22 +181,16 @@ def profile(
     duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
     names = tuple(name for name in every if name not in duplicates)
     selection = Selection(names, categorical=frozenset(names), dialect=dialect, block_bytes=block_bytes)
-    columns, rows, read = [ColumnProfile(name, dialect) for name in names], 0, 0
-    sizes = [open_file(address).size() for address in addresses]
-    for index, address in enumerate(addresses):
-        for chunk in open_source(address, selection).chunks():
-            rows += chunk.rows
-            for column, words in zip(columns, chunk.columns, strict=True):
-                if isinstance(words, Words):
-                    column.add(words)
-            read = sum(sizes[:index]) + chunk.position
-            if rows * len(names) >= most_cells:
-                break
+    columns, rows, share = [ColumnProfile(name, dialect) for name in names], 0, 1.0
+    for chunk, read, total in read_all(addresses, selection):
+        rows += chunk.rows
+        for column, words in zip(columns, chunk.columns, strict=True):
+            if isinstance(words, Words):
+                column.add(words)
         if rows * len(names) >= most_cells:
+            share = min(read / total, 1.0) if total else 1.0
             break
-    total = sum(sizes)
-    share = read / total if total and rows * len(names) >= most_cells else 1.0
-    return Profile(columns, rows, min(share, 1.0), duplicates)
+    return Profile(columns, rows, share, duplicates)
 
 
 def matches_date(text: pd.Series, form: str) -> bool:
@@ -217,21 +210,20 @@ def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnPr
     """
     index = columns.index(target)
     means = np.array([[column.numbers.mean] for column in columns])
+    stds = np.array([[column.numbers.std or 1.0] for column in columns])  # 0 if the values are too small to be squared.
     cubes, products = np.zeros((2, len(columns)))
     drift, row = Drift(), 0
     selection = Selection(tuple(column.name for column in columns), dialect=target.dialect)
-    chunks = itertools.chain.from_iterable(open_source(address, selection).chunks() for address in addresses)
-    for chunk in chunks:
+    for chunk, _, _ in read_all(addresses, selection):
         values = np.stack([np.asarray(column) for column in chunk.columns])[:, : found.rows - row]
-        centred = np.nan_to_num(values - means)
-        cubes += (centred * centred * centred).sum(axis=1)
-        products += centred @ centred[index]
+        scores = np.nan_to_num((values - means) / stds)
+        cubes += (scores * scores * scores).sum(axis=1)
+        products += scores @ scores[index]
         drift.add(row, values[index])
         row += values.shape[1]
         if row >= found.rows:
             break
     for column, cube, product in zip(columns, cubes.tolist(), products.tolist(), strict=True):
-        std = column.numbers.std
-        column.skewness = cube / column.count / std**3
-        column.correlation = product / (std * target.numbers.std * (column.count * target.count) ** 0.5)
+        column.skewness = cube / column.count
+        column.correlation = product / (column.count * target.count) ** 0.5
     return drift

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.config.dialect import DEFAULT_EMPTY, WHITESPACE, Dialect
-from harness.data.csv.text import open_bytes
-from harness.data.profiling.sniff_values import Marks, is_value, marks_of, sentinels_of, words_that_are_marks
+from harness.data.csv.text import is_compressed, open_bytes
+from harness.data.profiling.sniff_values import is_value, marks_of, sentinels_of, words_that_are_marks
 from harness.data.storage.files import File
+from harness.data.storage.local import LocalFile
 
 SAMPLE_BYTES = 1 << 19
 TAIL_BYTES = 1 << 16
@@ -67,7 +68,7 @@ def sniff(file: File) -> Sniffed:
     filled = [line for line in body if line.strip()]
     delimiter, width = _delimiter(filled)
     if delimiter != ",":
-        keys["delimiter"] = {"\t": "tab", ";": "semicolon", "|": "pipe"}.get(delimiter, delimiter)
+        keys["delimiter"] = delimiter
     tail = lines if is_whole else _tail(file, encoding)
     records = _layout(body, tail, delimiter, width, keys, is_whole=is_whole)
     found = _header(records, keys, lines)
@@ -81,9 +82,13 @@ def sniff(file: File) -> Sniffed:
             "as cp1251, gbk or shift_jis."
         )
     marks = marks_of(columns, delimiter)
-    keys |= _value_keys(marks)
-    sentinels = sentinels_of(columns, Dialect(**keys))
-    if missing := [*marks.missing, *sentinels]:
+    if marks.decimal != ".":
+        keys["decimal"] = marks.decimal
+    if marks.thousands:
+        keys["thousands"] = marks.thousands
+    if marks.strip:
+        keys["strip"] = marks.strip
+    if missing := [*marks.missing, *sentinels_of(columns, Dialect(**keys))]:
         keys["na_values"] = missing
     if columns and (kept := words_that_are_marks(columns)):
         names = ", ".join(records[0][index] for index in kept)
@@ -92,18 +97,6 @@ def sniff(file: File) -> Sniffed:
             f"NA in {names} is read as text; if it marks missing values, leave out data.keep_default_na=false."
         )
     return Sniffed(keys, found, has_columns=width > 1 or not filled)
-
-
-def _value_keys(marks: Marks) -> dict[str, Any]:
-    names = {",": "comma", " ": "space"}
-    keys: dict[str, Any] = {}
-    if marks.decimal != ".":
-        keys["decimal"] = names.get(marks.decimal, marks.decimal)
-    if marks.thousands:
-        keys["thousands"] = names.get(marks.thousands, marks.thousands)
-    if marks.strip:
-        keys["strip"] = marks.strip
-    return keys
 
 
 def _encoding(start: bytes) -> str:
@@ -166,11 +159,11 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
 
 
 def _tail(file: File, encoding: str) -> list[str]:
-    """Return the last lines of a plain local file; none for other files."""
-    if file.is_stream or not hasattr(file, "path") or encoding.startswith("utf-16"):
+    """Return the last lines of an uncompressed local file; none for other files."""
+    if not isinstance(file, LocalFile) or file.is_stream or encoding.startswith(("utf-16", "utf-32")):
         return []
     with file.open() as stream:
-        if stream.peek(4)[:4].startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"[:4], b"PK")):
+        if is_compressed(stream.peek(8)):
             return []
         stream.seek(max(0, file.size() - TAIL_BYTES))
         lines = _LINES.split(stream.read().decode(encoding, errors="replace"))[1:]
@@ -256,5 +249,5 @@ def _commented_names(lines: Sequence[str], keys: dict[str, Any], width: int) -> 
     above = [line.strip() for line in lines[:50] if mark and line.lstrip().startswith(mark)]
     if not above:
         return []
-    names = split(above[-1].lstrip(f"{mark} "), Dialect(delimiter=keys.get("delimiter", ",")).delimiter)
+    names = split(above[-1].lstrip(f"{mark} "), keys.get("delimiter", ","))
     return [name.strip() for name in names] if len(names) == width else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from harness.config.overrides import override
@@ -25,19 +24,6 @@ MOST_WORDS = 50
 
 MOST_EMPTY = 0.5
 """Maximum share of empty fields in a suggested column."""
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What to train on.
-
-    Attributes:
-        target: The target's name; empty if no column can be one.
-        settings: The command's values by key.
-    """
-
-    target: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -> ColumnProfile | None:
@@ -89,8 +75,8 @@ def _is_too_large(column: ColumnProfile) -> bool:
     return not column.is_words and is_number(column.first_bad)
 
 
-def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggestion:
-    """Suggest features for a target."""
+def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> dict[str, Any]:
+    """Return the keys that train on a target; empty if no column can be a feature."""
     others = [column for column in columns if column is not target and not _is_sparse(column)]
     numbers = [column for column in others if is_varied(column)]
     plain = [column for column in numbers if not (column.is_code or column.is_large)]
@@ -103,7 +89,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
     if not features:
         features = sorted(numbers, key=lambda column: -abs(column.correlation))[:1]  # Codes are a last resort.
     if not features:
-        return Suggestion(target.name)
+        return {}
     settings: dict[str, Any] = {"data.features": [column.name for column in features], "data.target": target.name}
     if used := [column.name for column in words if column in features]:
         settings["data.categorical"] = used
@@ -117,7 +103,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
         settings["loss"] = loss
         if not is_zero_or_one(target):
             settings["data.categorical"] = [*settings.get("data.categorical", []), target.name]
-    return Suggestion(target.name, settings)
+    return settings
 
 
 def date_settings(dates: Sequence[ColumnProfile]) -> dict[str, Any]:
@@ -148,8 +134,7 @@ def is_zero_or_one(target: ColumnProfile) -> bool:
     return target.kind == "integer" and (target.numbers.min, target.numbers.max) == (0, 1)
 
 
-def command_for(path: str | Sequence[str], dialect: dict[str, Any], suggestion: Suggestion) -> list[str]:
-    """Return the arguments of the command, quoted for a shell."""
-    arguments = {"data.path": path if isinstance(path, str) else list(path)}
-    arguments |= {f"data.{key}": value for key, value in dialect.items()} | suggestion.settings
-    return ["harness", "train", "data=csv", *(override(key, value) for key, value in arguments.items())]
+def command_for(path: str | Sequence[str], dialect: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Return the command, quoted for a shell."""
+    arguments = {"data.path": path} | {f"data.{key}": value for key, value in dialect.items()} | settings
+    return " ".join(["harness train data=csv", *(override(key, value) for key, value in arguments.items())])

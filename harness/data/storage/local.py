@@ -11,11 +11,13 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from harness.data.storage.pieces import stream_of
 from harness.errors import ConfigError, require
 
 EDGE_BYTES = 1 << 20
@@ -76,7 +78,8 @@ class LocalFile:
         """Open it for reading from start to end."""
         try:
             with self._path.open("rb") as file:
-                yield file
+                # The operating system does not know the position of a stream.
+                yield stream_of(iter(partial(file.read1, 1 << 16), b"")) if self.is_stream else file
         except OSError as error:
             if error.errno is None:
                 raise

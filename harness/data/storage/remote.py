@@ -13,6 +13,7 @@ import fsspec.core
 import pyarrow as pa
 
 from harness.data.storage.local import PROCESS
+from harness.data.storage.pieces import stream_of
 from harness.data.storage.urls import scheme
 from harness.errors import ConfigError, causes, require
 from harness.runtime.secrets import masked
@@ -53,10 +54,15 @@ class RemoteFile:
     @contextlib.contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
         """Open it for reading from start to end."""
+
+        def read() -> bytes:
+            with remote_errors(self.address):
+                return file.read(BLOCK_BYTES)
+
         with remote_errors(self.address):
             file = self._filesystem.open(self._path, "rb", block_size=0)
         with file:
-            yield io.BufferedReader(_Raw(file, self.address), BLOCK_BYTES)
+            yield stream_of(iter(read, b""), BLOCK_BYTES)
 
     @contextlib.contextmanager
     def open_seekable(self) -> Iterator[Any]:
@@ -73,22 +79,6 @@ class RemoteFile:
                 f"data.path: the server of {self.address} does not support range requests, which this format needs; "
                 "download the file first."
             ) from error
-
-
-class _Raw(io.RawIOBase):
-    """A remote file's bytes in order; failures are raised as `ConfigError`."""
-
-    def __init__(self, file: Any, address: str) -> None:
-        self._file, self._address = file, address
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with remote_errors(self._address):
-            found = self._file.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
 
 
 def connect(address: str) -> tuple[Any, str]:

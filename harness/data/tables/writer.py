@@ -107,9 +107,7 @@ class PartWriter:
         if vocabulary := self._vocabularies[index]:
             vocabulary.mark_trained(values)
         elif moments.count:
-            magnitude = max(abs(moments.min - offset), abs(moments.max - offset))
-            error = rounding_error(values, stored, offset, magnitude, moments.std)
-            self.rounding[index] = max(self.rounding[index], error)
+            self.rounding[index] = max(self.rounding[index], rounding_error(values, stored, offset, moments))
 
     def _write(self, page: np.ndarray) -> None:
         for file, values in zip(self._files, page, strict=True):

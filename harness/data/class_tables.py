@@ -1,9 +1,10 @@
-"""How often each class occurs in each part of a table, kept with a sweep for its report."""
+"""How often each class occurs, and is confused with others: CSV files kept with a sweep and with its runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from harness.data.classes import class_counts, class_names
@@ -13,7 +14,8 @@ from harness.escaping import csv_cell
 if TYPE_CHECKING:
     from harness.data.tables.table import Table
 
-FILE = "classes.csv"
+COUNTS_FILE = "classes.csv"
+CONFUSION_FILE = "confusion.csv"
 
 
 def class_counts_csv(table: Table) -> str:
@@ -24,3 +26,9 @@ def class_counts_csv(table: Table) -> str:
     names = [csv_cell(name) for name in class_names(target)]
     counts = {part: class_counts(table, part)[: len(names)] for part in PARTS}
     return pd.DataFrame({"class": names, **counts}).to_csv(index=False)
+
+
+def confusion_csv(table: Table, counts: np.ndarray) -> str:
+    """Return the numbers of holdout rows, `[classes, predicted classes]`, as a CSV with the names of the classes."""
+    names = [csv_cell(name) for name in class_names(table.targets[0]) or ["0", "1"]]
+    return pd.DataFrame(counts, names, names).to_csv(index_label="class")
