@@ -89,6 +89,6 @@ def importance_bars(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("share of the total importance")
-    title = f"{count(found.settings, 'finished setting')}; the keys explain {found.explained:.0%} of their ranking"
+    title = f"{count(found.settings, 'setting')}; the keys explain {found.explained:.0%} of their ranking"
     axis.set_title(title, fontsize=10)
     return figure

@@ -34,7 +34,7 @@ class _Scale(NamedTuple):
 
 
 def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
-    """Draw the finished settings of a sweep; None if fewer than `least_keys` keys are swept.
+    """Draw the settings of a sweep that have finished runs; None if fewer than `least_keys` keys are swept.
 
     Lines have the color of their chunksize, and are more opaque for better results. Lines that share a value are
     ordered by their results.
@@ -134,6 +134,6 @@ def _label(axis: Axes, names: Sequence[str], scales: Sequence[_Scale]) -> None:
 
 
 def _title(data: Swept, beyond: int) -> str:
-    notes = [f"without {count(data.left_out, 'unfinished run')}"] if data.left_out else []
+    notes = [f"{count(data.left_out, 'unfinished run')} left out"] if data.left_out else []
     notes += [f"{beyond} beyond the last axis"] if beyond else []
-    return f"{count(len(data.runs), 'finished setting')}" + (f" ({', '.join(notes)})" if notes else "")
+    return f"{count(len(data.runs), 'setting')}" + (f" ({', '.join(notes)})" if notes else "")

@@ -94,7 +94,7 @@ def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Co
     ]
     yield "", run_columns(means, runs), sentences
     if any(each.better for each in comparisons):
-        heading = f"Each chunksize against the full sample, {found.metric} (* better)"
+        heading = f"Each chunksize vs. the full sample, {found.metric} (* better)"
         yield heading, comparison_columns(comparisons), verdict(comparisons)
     if target is not None:
         yield f"To reach {found.metric} {target:g}", target_columns(times_to_target(sweep, target)), []

@@ -145,7 +145,7 @@ def title(sweep: Sweep) -> str:
     chunks = f"chunks of {', '.join(f'{size:,}' for size in sorted(map(int, sizes)))} rows" if sizes else ""
     has_full = bool((sweep.runs["sample"] == "full").any()) if len(sweep.runs) else False
     kinds = [kind for kind in ("full sample" if has_full else "", chunks) if kind]
-    compared = " against ".join(kinds) or "Runs"
+    compared = " vs. ".join(kinds) or "Runs"
     targets = sweep.runs["data.target"].dropna().unique() if "data.target" in sweep.runs else []
     target = ", ".join(str(name).strip("[]") for name in targets)
     data = ", ".join(dict.fromkeys(data["name"] for data in sweep.data))

@@ -62,7 +62,7 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     favored = f", especially for the kind with more {what}s" if min(sizes) and sizes[0] != sizes[1] else ""
     return [
         f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} shown, whose value is therefore "
-        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are evaluated."
+        f"optimistic{favored}. data.test=0.1 sets aside rows on which only the chosen runs are evaluated."
     ]
 
 
@@ -140,7 +140,8 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     if not (has(best, _MEMORY) and has(other, _MEMORY)):
         return f"{text}."
     ratio = other[_MEMORY] / best[_MEMORY]
-    return f"{text} and needs {number(ratio) if ratio >= 1 else f'1/{number(1 / ratio)}'} times the memory per update."
+    needs = f"{number(ratio)} times the memory" if ratio >= 1 else f"1/{number(1 / ratio)} of the memory"
+    return f"{text} and needs {needs} per update."
 
 
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:

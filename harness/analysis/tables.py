@@ -1,4 +1,4 @@
-"""Text tables: runs side by side, full sample against batch, and the time to a target."""
+"""Text tables: runs side by side, full sample vs. batch, and the time to a target."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _metric_title(key: str) -> str:
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
-    """Return the table of full sample against batch, one row per chunksize and setting; `*` marks the better one."""
+    """Return the table of full sample vs. batch, one row per chunksize and setting; `*` marks the better one."""
     by_setting: dict[tuple, dict[str, Comparison]] = {}
     for each in comparisons:
         by_setting.setdefault((each.chunksize, *each.setting.items()), {})[each.axis] = each

@@ -243,8 +243,8 @@ class App:
         self._show(f"checking {count(len(configs), 'configuration')} and the first rows of the data")
         from harness.data.profiling.first_rows import check_first_rows
 
-        for data in {repr(config.data): config.data for config in configs}.values():
-            check_first_rows(data)
+        for config in {(repr(config.data), config.loss): config for config in configs}.values():
+            check_first_rows(config.data, config.loss)
 
     def _show(self, phase: str) -> None:
         if self._startup:

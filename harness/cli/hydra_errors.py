@@ -18,6 +18,8 @@ from harness.cli.compose import CONF
 from harness.cli.own_words import OTHER_NAMES
 from harness.cli.words import suggestion
 from harness.config import DATA_KINDS, RuntimeConfig
+from harness.config.objective import CLASSES_LOSS
+from harness.config.overrides import override
 from harness.errors import ConfigError
 
 OPTIMIZER_ARGUMENTS = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
@@ -33,11 +35,15 @@ def explain(error: Exception) -> str:
         siblings: Any = cause.parent_node
         return _no_such_key(str(cause.full_key or cause.key), siblings, is_open=cause.object_type is dict)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, path = error.missing_cfg_file.partition("/")
+        if group == "data" and (start := _on_file(path)):
+            return f"no such data: {path}. {start}"
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"no such {group}: {option}.{_guess(option, error.options)} Available: {', '.join(error.options)}."
     if isinstance(error, OverrideParseException):
-        advice = suggestion(str(error.override)) or "Write KEY=VALUE, such as chunksize=100."
-        return f"cannot parse {error.override}. {advice}"
+        word = str(error.override)
+        advice = _on_file(word) or suggestion(word) or "Write KEY=VALUE, such as chunksize=100."
+        return f"cannot parse {word}. {advice}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(cause, OmegaConfBaseException):
         return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
@@ -82,6 +88,19 @@ def _wrong_value(key: str, fault: str) -> str:
     if fault.endswith("is not Optional"):
         return f"{key} must not be null."
     return f"{key}: {fault}." if key else f"{fault}."
+
+
+def _on_file(path: str) -> str:
+    """Return a sentence saying how to train on a file, or a folder of images; empty if there is none."""
+    if not Path(path).exists():
+        return ""
+    if Path(path).is_dir():
+        classes = f"model=cnn loss={CLASSES_LOSS.value}"
+        return f"To train on a folder of images, write data=images {override('data.path', path)} {classes}."
+    from harness.data.profiling.remedies import words_to_start
+
+    words = words_to_start(path) or "'data.features=[NAME,NAME]' data.target=NAME"
+    return f"To train on a file, write data=csv {override('data.path', path)} {words}."
 
 
 def _swept(key: str, value: str) -> str:

@@ -15,7 +15,7 @@ class JobResult(float):
     run_id: str
 
     def __new__(cls, cost: float, run_id: str) -> JobResult:
-        """Create a result from both."""
+        """Create a result from a cost and the id of a run."""
         result = super().__new__(cls, cost)
         result.run_id = run_id
         return result

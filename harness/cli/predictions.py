@@ -33,7 +33,7 @@ class Predictions:
         """Return what a model predicts, given its recorded metadata; models with one output may have none.
 
         Raises:
-            ConfigError: The metadata does not fit the model.
+            ConfigError: The metadata does not match the model.
         """
         outputs: Any = model.output
         count, classes = outputs.shape[-1], metadata.get("classes")

@@ -108,7 +108,7 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
     _, here = choose_device(config.runtime)
     found = differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
     if "then" in tile:
-        found.append(f"the lanes per call changed while the run was trained ({shown(tile)}), so last bits will differ")
+        found.append(f"the lanes per call changed during training ({shown(tile)}), so last bits will differ")
     return config, found
 
 

@@ -102,7 +102,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
         if isinstance(error, OSError) and error.strerror:
             file = f": {Path(error.filename).absolute()}" if error.filename else " while writing a file"
             is_denied = isinstance(error, PermissionError) or error.errno == errno.EROFS
-            remedy = ". Run the command in a folder that you may write to." if is_denied else ""
+            remedy = ". Run the command in a folder that you can write to." if is_denied else ""
             raise ConfigError(masked(f"{error.strerror}{file}{remedy}")) from error
         raise ConfigError(masked(str(error))) from error
 

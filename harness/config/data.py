@@ -37,13 +37,13 @@ class DataConfig(Dialect, AnyData):
         rows: Number of rows of built-in data to generate.
         origin: Where to get the file; shown if it does not exist.
         log_columns: Features or target to replace with their natural logarithm.
-        categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
-            `loss=sparse_categorical_crossentropy` is categorical automatically.
+        categorical: Categorical features; each category becomes a model input that is 0 or 1. With
+            `loss=sparse_categorical_crossentropy`, the target is treated as categorical.
         classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,
             or left out with `missing=drop`. By default, the labels in the training rows, ascending.
         weight: A column with the weight of each row in the loss.
         class_weight: Weights of the target's labels, such as `{spam: 5}`; labels not listed have weight 1. `balanced`
-            gives all labels the same total weight in the loss. Multiplied by `weight`.
+            gives all labels the same total weight in the loss. If `weight` is set too, the two are multiplied.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: `strptime` format of the dates, or a list with the format of each date in `dates`; None means ISO
             8601.

@@ -85,7 +85,7 @@ class RayConfig:
         _require_absolute(self.scratch)
         require(
             self.address is None or bool(re.fullmatch(r"auto|[^\s/]+:\d+", str(self.address))),
-            f"hydra.launcher.address must be HOST:PORT, on a machine of the cluster. Received: {self.address}",
+            f"hydra.launcher.address must be HOST:PORT, on a machine in the cluster. Received: {self.address}",
         )
 
 

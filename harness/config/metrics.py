@@ -27,7 +27,7 @@ BY_UPDATE = "by_update/"
 _BEST = "best"
 
 RESTORED = "restored/"
-"""Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last epoch."""
+"""Prefix of the metrics of the epoch whose model a run kept, for runs that need not keep the last one."""
 
 _KINDS = ("loss", "rmse", "mae", "r2", "accuracy", "auc", "balanced_accuracy", "macro_f1", "top5_accuracy")
 """In the order in which tables show them."""

@@ -92,8 +92,8 @@ class TrackingConfig:
             `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
-        lease_seconds: Seconds for which a process may be out of touch with a tracking server before other machines take
-            over its runs.
+        lease_seconds: Seconds for which a process may be out of contact with a tracking server before other machines
+            take over its runs.
         curve_points: Maximum number of points of `train/chunk_loss` to keep; at least 3.
         name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.

@@ -23,7 +23,7 @@ class ClassVocabulary(Vocabulary):
 
     def __init__(self, column: str, classes: Sequence[str] = ()) -> None:
         """Accept all labels or, if `classes` is given, those labels in that order."""
-        super().__init__(column, "It needs a numeric loss, such as loss=mse, if it is a number.")
+        super().__init__(column, "If it is a number, use a numeric loss, such as loss=mse.")
         self._given = tuple(classes)
         self._codes = {word: code for code, word in enumerate(classes)}
         self._kept: set[int] = set()
@@ -64,7 +64,10 @@ class ClassVocabulary(Vocabulary):
             f"{self._column}: no training row has the label {listed(untrained, 5)}. {remedy}, or change "
             f"data.split_seed or data.holdout.{number}",
         )
-        require(len(known) > 1, f"{self._column} is {''.join(known)} in every row; classes need two labels.")
+        require(
+            len(known) > 1,
+            f"{self._column} is {''.join(known)} in every row; classification needs at least two labels.",
+        )
         return codes
 
     def describe_unknown(self, word: str) -> str:

@@ -195,7 +195,7 @@ class _Rows:
         return np.ones(chunk.rows, bool)
 
     def describe_dropped(self) -> str:
-        """Return a sentence, without a full stop, on how many rows were left out and why; empty if they were few."""
+        """Return a sentence, without a period, on how many rows were left out and why; empty if they were few."""
         if self.dropped <= MUCH * self.seen:
             return ""
         order = np.argsort(-self._gaps, kind="stable")[:5]

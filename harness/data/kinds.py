@@ -39,5 +39,5 @@ def input_at(addresses: Sequence[str], data: AnyData) -> Input:
 
 def _rows(data: AnyData) -> DataConfig:
     if not isinstance(data, DataConfig):
-        raise TypeError(f"data of an unknown kind: {type(data).__name__}")
+        raise TypeError(f"unknown kind of data: {type(data).__name__}")
     return data

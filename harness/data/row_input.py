@@ -74,14 +74,14 @@ class RowFiles(Input):
         )
 
 
-def local_addresses(data: DataConfig) -> list[str]:
-    """Return the addresses of the local files in `data.path`.
+def local_addresses(path: str | Sequence[str] | None, remedy: str = "") -> list[str]:
+    """Return the addresses of the local files in `data.path`; `remedy` is added to the message if there are none.
 
     Raises:
         ConfigError: A file does not exist.
     """
-    names = [data.path] if isinstance(data.path, str) else data.path or []
-    return find_addresses([name for name in names if not scheme(name)], origin_of(data))
+    names = [path] if isinstance(path, str) else path or []
+    return find_addresses([name for name in names if not scheme(name)], remedy)
 
 
 def only_once(address: str) -> str:

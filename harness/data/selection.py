@@ -32,6 +32,7 @@ class Selection:
     """What to read from a source, and the format of its text; see `DataConfig` for the fields.
 
     Attributes:
+        targets: The columns to predict, for messages.
         dates: The `strptime` format of each column of dates; None means ISO 8601.
         block_bytes: Bytes of text parsed at once. Results do not depend on it.
     """
@@ -41,11 +42,13 @@ class Selection:
     dates: Mapping[str, str | None] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
     block_bytes: int = BLOCK_BYTES
+    targets: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, data: DataConfig, block_bytes: int = BLOCK_BYTES) -> Selection:
         """Select the columns that `data` names."""
-        return cls(tuple(data.columns), frozenset(data.categorical), data.date_formats, data, block_bytes)
+        texts, targets = frozenset(data.categorical), frozenset(data.targets)
+        return cls(tuple(data.columns), texts, data.date_formats, data, block_bytes, targets)
 
     def is_text(self, name: str) -> bool:
         """Return True if a column is not read as numbers."""

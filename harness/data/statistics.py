@@ -174,7 +174,7 @@ class Drift:
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])
 
     def describe(self, name: str, rows: int, mean: float, std: float) -> str:
-        """Return the result of `worst` as a sentence without a full stop, or an empty string."""
+        """Return the result of `worst` as a sentence without a period, or an empty string."""
         if (found := self.worst(rows, mean, std)) is None:
             return ""
         first, last, part_mean = found

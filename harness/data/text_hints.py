@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from harness.config.objective import CLASSES_LOSS
 from harness.config.overrides import override
 
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
-"""Matches the start of a date in ISO 8601."""
+"""Matches the start of an ISO 8601 date."""
 
 DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2,8},? [0-9]|[0-9]{8}T[0-9])"
 """Matches the start of a date in any format."""
@@ -51,15 +52,26 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(([,' ])\d{2,3})*([,' ])\d{3}(\.\d*)?")
 _NEGATIVE = re.compile(r"\(\W*\d[\d.,' ]*\W*\)|\d[\d.,' ]*-")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 MARK = re.compile(
-    r"[^\w\s]{1,3}|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
+    r"[^\w\s]{1,3}|\\N|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
 )
 
 
-def hint_for(name: str, value: str) -> str:
+def hint_for(name: str, value: str, *, is_target: bool) -> str:
     """Return a hint about a `value` of the column `name` that is not a number.
 
     It is a sentence with a leading space, or an empty string.
     """
+    if hint := format_hint(name, value):
+        return hint
+    if not re.fullmatch(r"[^\W\d_].*", value.strip()):
+        return ""
+    if is_target:
+        return f" If {name} is a label, set loss={CLASSES_LOSS.value}."
+    return f" If {name} is text, set {override('data.categorical', [name])}."
+
+
+def format_hint(name: str, value: str) -> str:
+    """Like `hint_for`, but empty for a value that can only be text."""
     word = value.strip()
     if word == name:
         return (
@@ -86,8 +98,6 @@ def hint_for(name: str, value: str) -> str:
         return f" If it has a decimal comma, set {override('data.decimal', ',')}."
     if MARK.fullmatch(word) and word.isprintable():
         return f" If it marks a missing value, set {override('data.na_values', [word])}."
-    if re.fullmatch(r"[^\W\d_].*", word):
-        return f" If {name} is text, set {override('data.categorical', [name])}."
     return ""
 
 

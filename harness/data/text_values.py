@@ -37,7 +37,7 @@ def to_column(
     """
     dialect = selection.dialect
     if not selection.is_text(name):
-        return to_numbers(name, text, dialect, locate, booleans)
+        return to_numbers(name, text, selection, locate, booleans)
     text = text.mask(text.isin(dialect.empty) | text.str.strip().isin(dialect.na_values))
     if numbers := dialect.empty_numbers:
         text = text.mask(pd.to_numeric(text, errors="coerce").isin(np.array(numbers)))
@@ -56,9 +56,11 @@ def one_spelling(codes: np.ndarray, words: list[str]) -> Words:
     return Words(np.append(index, -1)[codes], list(unique))
 
 
-def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, booleans: dict[str, int]) -> np.ndarray:
+def to_numbers(
+    name: str, text: pd.Series, selection: Selection, locate: Locate, booleans: dict[str, int]
+) -> np.ndarray:
     """Return fields as numbers, float64 `[rows]`, NaN for an empty field; `true` is 1 and `false` is 0."""
-    text = text.fillna("")
+    text, dialect = text.fillna(""), selection.dialect
     values = text.str.strip()
     is_empty = text.isin(dialect.empty) | values.isin(dialect.na_values) | (values == "")
     values = values.where(~is_empty, "")
@@ -71,7 +73,8 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
         if unknown.any():
             row = int(unknown.argmax())
             value = str(text.iloc[row])
-            raise ConfigError(f"{locate(row)}: {name} is {value!r}, not a number.{hint_for(name, value)}")
+            hint = hint_for(name, value, is_target=name in selection.targets)
+            raise ConfigError(f"{locate(row)}: {name} is {value!r}, not a number.{hint}")
         booleans[name] = int(bad.argmax())
     if marks := dialect.empty_numbers:
         numbers[np.isin(numbers, marks)] = np.nan
@@ -115,8 +118,8 @@ def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int]
     if bad.any():
         row = int(bad.argmax())
         raise ConfigError(
-            f"{locate(row)}: {name} is {text.iloc[row]!r}, not a date {f'like {form}' if form else 'in ISO 8601'}. "
-            "Set data.date_format, for example to %d/%m/%Y."
+            f"{locate(row)}: {name} is {text.iloc[row]!r}, not a date "
+            f"{f'like {form}' if form else 'in ISO 8601 format'}. Set data.date_format, for example to %d/%m/%Y."
         )
     milliseconds = times.to_numpy("datetime64[ms]")
     return np.where(np.isnat(milliseconds), np.nan, milliseconds.astype(np.int64) / MILLISECONDS_A_DAY)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.config.dialect import Dialect
+from harness.config.objective import CLASSES_LOSS
 from harness.config.overrides import override
 from harness.data.selection import MILLISECONDS_A_DAY, Locate, Selection, Words
 from harness.data.text_values import one_spelling, to_days
@@ -37,7 +38,7 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     else:
         require(
             _is_number(kind) or pa.types.is_null(kind),
-            f"{locate(0)}: {name} has type {kind}, which is not numeric.{_remedy(name, kind)}",
+            f"{locate(0)}: {name} has type {kind}, which is not numeric.{_remedy(name, kind, selection)}",
         )
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
@@ -80,7 +81,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _milliseconds_of(marks: Sequence[str]) -> np.ndarray:
-    """Return the markers that are dates in ISO 8601."""
+    """Return the markers that are ISO 8601 dates."""
     text = pd.Series([mark for mark in marks if re.match(r"\d{4}-\d\d-\d\d", mark)], dtype="str")
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dropna()
     return times.dt.as_unit("ms").astype("int64").to_numpy(np.float64)
@@ -100,12 +101,13 @@ def _to_seconds(values: pa.Array) -> np.ndarray:
     return counts.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) / units_a_second
 
 
-def _remedy(name: str, kind: pa.DataType) -> str:
+def _remedy(name: str, kind: pa.DataType, selection: Selection) -> str:
     if pa.types.is_temporal(kind):
         return f" Set {override('data.dates', [name])}."
     if _is_string(kind):
-        words = override("data.categorical", [name]), override("data.dates", [name])
-        return f" Set {words[0]} for categories or {words[1]} for dates."
+        label = f"loss={CLASSES_LOSS.value} for labels"
+        text = label if name in selection.targets else f"{override('data.categorical', [name])} for categories"
+        return f" Set {text} or {override('data.dates', [name])} for dates."
     return f" Leave {name} out."
 
 

@@ -136,7 +136,7 @@ class Batch:
             self._may_resume = False
             left = [run for run in todo if not run.status]
             before = f"{len(todo) - len(left)} of {count(len(todo), 'run')} had ended"
-            # A process records the end of a run only after saving it, so these ends are others' if nothing is lost.
+            # A process records the end of a run only after saving it, so others ended these runs if nothing is lost.
             lacking = self._reuse_results(left, display, may_be_own=self._checkpoint.lacks_newest)
             since = f", and another process has finished {len(left) - len(lacking)} since"
             display.say(f"resume: continuing from the checkpoint; {before}{since if len(lacking) < len(left) else ''}")

@@ -1,4 +1,4 @@
-"""Describes the tables that runs are trained on, and what reading them has changed."""
+"""Describes the tables that runs are trained on, and what was dropped or filled when they were created."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class ModelLog:
         return self._models[key]
 
     def check(self, kept: Mapping[Run, Sequence[np.ndarray]]) -> None:
-        """Raise `ValueError` unless the weights of each run fit its model."""
+        """Raise `ValueError` unless the weights of each run match its model."""
         for run, weights in kept.items():
             self.build(run, weights)
 

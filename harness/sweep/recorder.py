@@ -129,7 +129,7 @@ class Recorder:
         """Restore the `runs` that are in the saved state.
 
         Raises:
-            ValueError: The weights do not fit the best run's model.
+            ValueError: The weights do not match the best run's model.
             KeyError: Something is missing.
         """
         self._models.check(kept_weights(runs, facts, arrays))

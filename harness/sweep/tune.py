@@ -100,8 +100,8 @@ def tune(configs: Sequence[Config], display: Display) -> None:
 class _Trials:
     """The trials of a cohort.
 
-    Only as many tiles are trained as are updated in parallel; in the scan, the others would take their turns. If the
-    cohort shares its scan, they are never fewer, because other cohorts use the cores that it leaves idle.
+    Only as many tiles are trained as are updated in parallel; in the scan, the others would wait their turn. If the
+    cohort shares its scan, there are never fewer than that, because other cohorts use the cores that it leaves idle.
     """
 
     def __init__(self, group: Group, cohort: Cohort, executor: Executor, workers: int) -> None:

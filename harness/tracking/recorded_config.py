@@ -78,7 +78,7 @@ def _structured(schema: Any, values: object) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(values)))  # type: ignore[call-overload]
     except OmegaConfBaseException as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f"config.yaml does not fit this version of the harness: {reason}.") from error
+        raise ConfigError(f"config.yaml is not compatible with this version of the harness: {reason}.") from error
 
 
 def _not_a_configuration(values: object) -> str:

@@ -22,7 +22,7 @@ from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
 _FEW = 100
-"""In an experiment of more than one page, up to this many signatures are looked up one by one."""
+"""If an experiment has more runs than fit on a page, up to this many signatures are looked up one by one."""
 
 LAST = "last"
 """Refers to the newest run, wherever a run is expected."""
@@ -139,7 +139,8 @@ class RunSearch:
         newest = self.newest_sweeps(1)
         require(
             bool(newest),
-            f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first, or name one of `harness runs`.",
+            f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first, or name a run that "
+            "`harness runs` lists.",
         )
         return newest[0].info.run_id
 

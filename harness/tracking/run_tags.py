@@ -29,7 +29,7 @@ SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""
 
 RESTORED_EPOCH = "restored_epoch"
-"""The epoch whose model a run has kept, if that may not be the last epoch."""
+"""The epoch whose model a run kept; set only if it need not be the last epoch."""
 
 REPRODUCES = "reproduces"
 """Tag of a run that was trained only to reproduce another one; its value is the other run's id."""

@@ -79,7 +79,7 @@ class RawColumns(PythonModel):
         times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True)
         if (times.isna() & values.notna()).any():
             wrong = values[times.isna() & values.notna()].iloc[0]
-            raise ValueError(f"{name}: {wrong!r} is not a date {f'like {form}' if form else 'in ISO 8601'}.")
+            raise ValueError(f"{name}: {wrong!r} is not a date {f'like {form}' if form else 'in ISO 8601 format'}.")
         days = times.dt.as_unit("ms").astype("int64") / MILLISECONDS_A_DAY
         return days.where(times.notna(), np.nan).to_numpy(float)
 

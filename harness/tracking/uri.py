@@ -46,7 +46,8 @@ def sqlite_path(uri: str) -> Path | None:
         f"tracking.uri: {uri} does not name a file that would keep the records. Write {_SQLITE}mlflow.db.",
     )
     require(
-        bool(slash), f"tracking.uri: {uri} has too few slashes. Write {_SQLITE}{name}, or four for an absolute path."
+        bool(slash),
+        f"tracking.uri: {uri} has too few slashes. Write {_SQLITE}{name}, or four slashes for an absolute path.",
     )
     return Path(os.path.realpath(name))
 

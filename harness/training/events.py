@@ -71,7 +71,7 @@ class Stopped:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
         ending: Why it stops.
-        restored: The epoch to which the weights belong, if it may not be the last.
+        restored: The epoch to which the weights belong; None if the lane keeps its last weights.
         confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes.
         test: Metrics on the test set, if there is one. A pruned lane has neither these nor a confusion matrix.
     """

@@ -30,8 +30,8 @@ class BracketPlan:
         rungs: Epochs after which trials are compared, in ascending order.
         groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.
-        known: For trials that are not trained here, the metric at each rung; None from the rung by which they had
-            ended.
+        known: For trials that are not trained here, the metric at each rung; None from the first rung by which they
+            had ended.
     """
 
     metric: str

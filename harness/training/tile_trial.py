@@ -11,7 +11,7 @@ from harness.training.clocks import Clocks
 from harness.training.events import Event, Failed, OutOfMemory, Progress
 
 LAP_SECONDS, WALL = 0.1, 5
-"""Training time of a lap, and its maximum duration as a multiple of this time."""
+"""Seconds of training in a lap, and the maximum duration of a lap as a multiple of that."""
 
 FEW, LAPS = 2, 5
 """Number of laps after which slow tiles are dropped, and of further laps of the fastest ones."""

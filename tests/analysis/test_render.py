@@ -46,7 +46,7 @@ def test_the_whole_output() -> None:
         "scan s and scan rows/s are measured for a whole scan of 2 lanes, not for single runs. Runs that differ only "
         "in epochs share a lane.",
         "",
-        "Each chunksize against the full sample, val/loss (* better):",
+        "Each chunksize vs. the full sample, val/loss (* better):",
         "                   same   same                                  same    same    same",
         "                 epochs epochs updates updates memory memory updates updates updates",
         "chunk  lr epochs   full  batch    full   batch   full  batch            full   batch",

@@ -69,7 +69,7 @@ def test_a_line_crosses_an_axis_for_each_key_and_one_for_the_result() -> None:
     for text in ("chunksize", "learning_rate", "model.\nhidden", "val/loss", "full", "1,000", "[64,64]", "0.3"):
         assert text in shown, text
     assert shown.index("[8]") < shown.index("[64]") < shown.index("[64,64]")
-    assert figure.axes[0].get_title() == "18 finished settings (without 1 unfinished run)"
+    assert figure.axes[0].get_title() == "18 settings (1 unfinished run left out)"
 
 
 def test_many_numbers_have_a_continuous_axis_and_other_values_stand_above_it() -> None:

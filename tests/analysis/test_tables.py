@@ -152,7 +152,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         RunReader(uri).load()
     assert str(refusal.value) == (
-        f"No sweeps found in {uri}. Run `harness train -m ...` first, or name one of `harness runs`."
+        f"No sweeps found in {uri}. Run `harness train -m ...` first, or name a run that `harness runs` lists."
     )
 
 
@@ -316,7 +316,7 @@ def test_sentences_name_the_best_run_of_each_kind() -> None:
     assert best_runs(ranked(runs), objective(runs)) == [
         "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800 B per update.",
         "The best of 2 batch runs is chosen by the val/loss shown, whose value is therefore optimistic. data.test=0.1 "
-        "sets rows aside on which only the chosen runs are evaluated.",
+        "sets aside rows on which only the chosen runs are evaluated.",
     ]
 
 

@@ -98,7 +98,7 @@ def test_the_model_belongs_to_the_identity_of_the_table(
 @pytest.mark.parametrize(
     ("target", "options", "sentence"),
     [
-        (BUILD, {"filters": 7}, "is not for tests.cli.test_embed.build_backbone_of_images (ValueError: "),
+        (BUILD, {"filters": 7}, "does not match tests.cli.test_embed.build_backbone_of_images (ValueError: "),
         (BUILD, {"units": 7}, "cannot be built (TypeError: "),
         ("tests.cli.test_embed.unpooled", {}, "returns (None, 6, 6, 2), not [images, values]. End it with a pooling"),
         ("tests.cli.test_embed.missing", {}, "data.embed._target_: cannot import 'tests.cli.test_embed.missing'"),

@@ -170,7 +170,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
     assert table[14].startswith(
         "alone s is a run's number of updates times the time of one update, measured on its own"
     )
-    assert table[16] == "Each chunksize against the full sample, val/loss (* better):"
+    assert table[16] == "Each chunksize vs. the full sample, val/loss (* better):"
     better = {
         epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
     }
@@ -624,7 +624,7 @@ def test_unknown_commands_are_refused(harness: Harness, words: list[str], tmp_pa
 def test_king_county_names_the_source_of_its_file(harness: Harness) -> None:
     answer = harness("train", "data=king_county")
     assert answer.code == 2
-    assert "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
+    assert "Get the file from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
 
 
 def test_a_single_run_has_no_summary_and_the_same_numbers_as_in_a_sweep(

@@ -252,8 +252,8 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ),
         (lambda settings: settings["model"].update(init=10**400), "config.yaml|model.init must be a finite number"),
         (lambda settings: settings["data"].update(split_seed=10**22), "data.split_seed must be from"),
-        (lambda settings: settings.update(bogus=1), "config.yaml does not fit this version"),
-        (lambda settings: settings.update(epochs="many"), "config.yaml does not fit this version"),
+        (lambda settings: settings.update(bogus=1), "config.yaml is not compatible with this version"),
+        (lambda settings: settings.update(epochs="many"), "config.yaml is not compatible with this version"),
         (lambda settings: settings.update(epochs=0), "epochs must be positive, not 0."),
         (
             lambda settings: settings["data"].update(target="${oc.env:HOME}"),

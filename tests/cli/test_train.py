@@ -28,6 +28,7 @@ from harness.cli import train
 from harness.cli.compose import CONF, Job, register_schema
 from harness.cli.job_configs import to_config
 from harness.config import Config, DataConfig, Device, FullSample, LogModel, Loss, Missing, Scaling
+from harness.data.csv.other_kinds import READABLE
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
 from harness.tracking.recorded_config import schema_of
@@ -256,7 +257,10 @@ REFUSED = {
     # A wrong value.
     "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target (sqft_living, price).",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
-    "data=csv": ("data.features is not set. Add data.features=VALUE. `harness data describe FILE` lists the columns."),
+    "data=csv": (
+        "data.path, data.features and data.target are not set. Add data.path=FILE 'data.features=[NAME,NAME]' "
+        "data.target=NAME. `harness data describe FILE` lists the columns."
+    ),
     # Arguments that Hydra does not accept.
     "chunksize": "cannot parse chunksize. Write KEY=VALUE, such as chunksize=100.",
     "epochs=[1": "cannot parse epochs=[1. Write KEY=VALUE, such as chunksize=100.",
@@ -344,6 +348,76 @@ def test_a_refusal_is_one_sentence(
     assert str(refusal.value) == sentence.format(here=tmp_path)
     assert calls == []
     assert capsys.readouterr() == ("", "")
+
+
+LOSS = "loss=mse does not predict the classes of images. Set loss=sparse_categorical_crossentropy, or data.label_type="
+CSV_WORDS = "'data.features=[size,kind,sold]' data.target=price 'data.categorical=[kind]' 'data.dates=[sold]'"
+OWN_FILES = {
+    "data=csv data.path=none.csv data.features=[a]": (
+        "data.path: no such file: {here}/none.csv. data.target is not set. Add data.target=NAME. "
+        "`harness data describe FILE` lists the columns."
+    ),
+    "data=csv data.features=[a] data.target=b": "data.path is not set. Add data.path=FILE.",
+    "data=king_county": (
+        "data.path is not set. Get the file from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0). "
+        "Add data.path=FILE."
+    ),
+    # The source comes first, then the loss.
+    "data=csv data.path=none.csv data.features=[a] data.target=b data.categorical=[b]": (
+        "data.path: no such file: {here}/none.csv. data.categorical names the target b: set "
+        "loss=sparse_categorical_crossentropy for classes."
+    ),
+    "data=images": f"data.path is not set. Add data.path=FOLDER. {LOSS}number.",
+    "data=images data.path=none": f"data.path: no such file or folder: {{here}}/none. {LOSS}number.",
+    "data=images data.path=rows": (
+        f"data.path: {{here}}/rows has no images; it needs one subfolder of images per class. {LOSS}number."
+    ),
+    "data=images data.path=README.md": (
+        f"{{here}}/README.md is a Markdown document, not a table. {READABLE} {LOSS}number."
+    ),
+    # The whole remedy for a file of one's own.
+    "data=csv data.path=homes.csv": f"data.features and data.target are not set. For example, add {CSV_WORDS}.",
+    "data.path=homes.csv": (
+        "{here}/homes.csv has no column sqft_living, which the default, data=houses, trains on. "
+        f"For your own file, add data=csv {CSV_WORDS}."
+    ),
+    "data=homes.csv": f"no such data: homes.csv. To train on a file, write data=csv data.path=homes.csv {CSV_WORDS}.",
+    "homes.csv": f"cannot parse homes.csv. To train on a file, write data=csv data.path=homes.csv {CSV_WORDS}.",
+    "rows": (
+        "cannot parse rows. To train on a folder of images, write data=images data.path=rows model=cnn "
+        "loss=sparse_categorical_crossentropy."
+    ),
+    # All columns that are not numbers, and the loss that suits them.
+    "data=csv data.path=homes.csv data.features=[size,kind,sold,note] data.target=price": (
+        "{here}/homes.csv: kind ('house'), sold ('2014-01-01'), note ('note 0') are not numbers. "
+        "Set 'data.categorical=[kind]' 'data.dates=[sold]'. "
+        "Leave out note: there are too many different values for categories."
+    ),
+    "data=csv data.path=homes.csv data.features=[size] data.target=kind": (
+        "{here}/homes.csv: kind ('house') is not a number. Set loss=sparse_categorical_crossentropy."
+    ),
+    "data=csv data.path=homes.csv data.features=[size] data.target=kind loss=binary_crossentropy": (
+        "{here}/homes.csv: kind ('house') is not a number. Set 'data.categorical=[kind]'."
+    ),
+    "data=csv data.path=homes.csv data.features=[size] data.target=[price,kind]": (
+        "{here}/homes.csv: kind ('house') is not a number. Set loss=sparse_categorical_crossentropy data.target=kind."
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), OWN_FILES.items(), ids=list(OWN_FILES))
+def test_a_refusal_names_everything_to_change(calls: Calls, words: str, sentence: str, tmp_path: Path) -> None:
+    rows = [
+        f"{size},{'flat' if size % 2 else 'house'},2014-01-{size % 28 + 1:02},note {size},{size * 9}"
+        for size in range(60)
+    ]
+    (tmp_path / "homes.csv").write_text("\n".join(["size,kind,sold,note,price", *rows]))
+    (tmp_path / "README.md").write_text("# Homes\n")
+    (tmp_path / "rows").mkdir()
+    with pytest.raises(ConfigError) as refusal:
+        run(*words.split())
+    assert str(refusal.value) == sentence.format(here=tmp_path)
+    assert calls == []
 
 
 @pytest.mark.parametrize("launcher", ["fused", "basic"])

@@ -49,7 +49,7 @@ def statuses(folder: Path, experiment: str) -> list[str]:
 
 def test_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     done = checked(installed, "train", "-m", "chunksize=full,100", *SMALL, cwd=tmp_path)
-    assert "Each chunksize against the full sample" in done.stdout
+    assert "Each chunksize vs. the full sample" in done.stdout
     assert statuses(tmp_path, "harness") == ["FINISHED"] * 3  # With the summary.
     code = "import harness; print(harness.__file__); print(len(harness.load_sweep().runs))"
     where, runs = checked(installed.with_name("python"), "-c", code, cwd=tmp_path).stdout.split()

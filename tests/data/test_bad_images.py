@@ -175,7 +175,7 @@ def test_an_empty_class(folder: Path, make) -> None:
     (folder / "emu").mkdir()
     assert refusal(make, folder) == f"{folder}/emu is a class folder without images{REMEDY}"
     sentence = refusal(make, folder, unreadable=Unreadable.drop)
-    assert sentence == "The class emu has no training image: it has none."
+    assert sentence == "The class emu has no training images: it has no images."
     assert make(folder, unreadable=Unreadable.drop, classes=["cat", "dog"]).dropped == 1
 
 
@@ -187,7 +187,8 @@ def test_a_class_without_a_training_image(tmp_path: Path, make) -> None:
     folder = write_folder(tmp_path / "pets", {"cat": 20, "dog": 1})
     seed = next(seed for seed in range(99) if is_held_out("dog/0.png", seed) and not is_held_out("cat/0.png", seed))
     assert refusal(make, folder, holdout=0.5, split_seed=seed) == (
-        "The class dog has no training image: all 1 are held out; lower data.holdout or change data.split_seed."
+        "The class dog has no training images: its only image is held out; lower data.holdout or change "
+        "data.split_seed."
     )
 
 
@@ -276,7 +277,7 @@ def test_rows_of_a_list(folder: Path, make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["group", "path_column", "label_column"])
 def test_a_folder_has_no_columns(key: str, folder: Path, make) -> None:
     assert refusal(make, folder, **{key: "patient"}) == (
-        f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+        f"data.{key}: {folder} is a folder of classes and has no columns. Name a list of its images with "
         f"data.labels, or remove data.{key}."
     )
 

@@ -77,7 +77,7 @@ def test_the_order_of_a_file_matters_to_classes(make_table) -> None:
     [
         (LABELS, {"classes": ["fir", "oak"]}, "line 5: y is 'ash', not one of data.classes (fir, oak). Add it, or"),
         (LABELS.replace("ash", ""), {}, "line 5: y is empty. Set data.missing=drop."),
-        ("a,y\n1,u\n2,u\n", {}, "y is u in every row; classes need two labels."),
+        ("a,y\n1,u\n2,u\n", {}, "y is u in every row; classification needs at least two labels."),
         (LABELS, {"classes": ["ash", "elm", "fir", "oak"]}, "y: no training row has the label elm. Leave it out of"),
     ],
 )

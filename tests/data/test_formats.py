@@ -267,7 +267,8 @@ def test_dates_are_days(write, block_bytes: int, dates: list[str], form: str | N
 def test_an_invalid_date_is_refused(write) -> None:
     path = write("d,y\n2014-10-13,1\n13/10/2014,2\n")
     assert refusal(path, "d", "y", dates={"d": None}) == (
-        "file.csv, line 3: d is '13/10/2014', not a date in ISO 8601. Set data.date_format, for example to %d/%m/%Y."
+        "file.csv, line 3: d is '13/10/2014', not a date in ISO 8601 format. Set data.date_format, for "
+        "example to %d/%m/%Y."
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Scaling
+from harness.config.objective import CLASSES_LOSS
 from harness.data.images.decode import decode, quiet
 from harness.data.images.parquet import ImageParquet
 from harness.data.profiling.first_rows import check_first_rows
@@ -223,10 +224,10 @@ def test_held_out_images_apart(folder: Path, make, tmp_path: Path) -> None:
 
 
 def test_a_folder_passes_the_check_before_training(folder: Path) -> None:
-    check_first_rows(ImagesConfig([4, 6], path=str(folder)))
-    check_first_rows(ImagesConfig([4, 6]))
+    check_first_rows(ImagesConfig([4, 6], path=str(folder)), CLASSES_LOSS)
+    check_first_rows(ImagesConfig([4, 6]), CLASSES_LOSS)
     with pytest.raises(ConfigError, match=r"^data\.holdout_path: no such file or folder: .*/nothing\."):
-        check_first_rows(ImagesConfig([4, 6], path=str(folder), holdout_path=str(folder / "nothing")))
+        check_first_rows(ImagesConfig([4, 6], path=str(folder), holdout_path=str(folder / "nothing")), CLASSES_LOSS)
 
 
 @pytest.mark.slow

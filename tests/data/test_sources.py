@@ -102,10 +102,8 @@ def test_an_error_names_the_file(pieces: Path, tmp_path: Path) -> None:
     (pieces / "part-2.csv").write_text("a,y\n1,x\n")
     with pytest.raises(ConfigError) as error:
         make(str(pieces / "part-*.csv"), tmp_path / "cache")
-    assert (
-        str(error.value)
-        == f"{pieces}/part-2.csv, line 2: y is 'x', not a number. If y is text, set 'data.categorical=[y]'."
-    )
+    hint = "If y is a label, set loss=sparse_categorical_crossentropy."
+    assert str(error.value) == f"{pieces}/part-2.csv, line 2: y is 'x', not a number. {hint}"
 
 
 def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Table) -> None:

@@ -50,7 +50,7 @@ def test_a_worker_finds_a_bad_row_before_any_task_starts(cluster: ray_cluster.Ra
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 2, done.stderr
     assert "1 table on Ray" in done.stdout
-    said = f"harness: {tmp_path}/some.csv, line 100002: y is 'six', not a number. If y is text, set "
+    said = f"harness: {tmp_path}/some.csv, line 100002: y is 'six', not a number. If y is a label, set "
     assert done.stderr.splitlines()[-1].startswith(said)
     assert not list(tmp_path.glob(".harness/prepare/*"))
 

@@ -293,7 +293,7 @@ def test_what_is_refused(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"cluster 127\.0\.0\.1:1 \(.*[Cc]onnection refused\)\.$"):
         Ray(RayConfig(address="127.0.0.1:1"))
-    with pytest.raises(ConfigError, match=r"cpus_per_task: no node of the Ray cluster has 4 cores\.$"):
+    with pytest.raises(ConfigError, match=r"cpus_per_task: no node in the Ray cluster has 4 cores\.$"):
         Ray(RayConfig(cpus_per_task=4))
     ray.cores = 0.5
     with pytest.raises(ConfigError, match=r"has 1 core\.$"):

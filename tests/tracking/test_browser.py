@@ -132,7 +132,7 @@ def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path
     page.goto(f"{server}/{run_page(experiment, sweep, 'artifacts/report/report.html')}")
     report = page.frame_locator("iframe")
     report.get_by_text("The best run is").wait_for(timeout=WAIT)
-    assert report.locator("h1").inner_text().startswith("Full sample against chunks of ")
+    assert report.locator("h1").inner_text().startswith("Full sample vs. chunks of ")
     assert "3,000 rows" in report.locator("dl").inner_text()
     images = report.locator("svg.figure").evaluate_all("images => images.map(image => image.clientWidth)")
     assert len(images) >= 5

@@ -126,7 +126,7 @@ def test_a_store_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("other.db", "does not name a database or a server. Write sqlite:///other.db."),
         ("mlruns", "does not name a database or a server. Write sqlite:///mlruns/mlflow.db."),
         ("file:///a/b/", "does not name a database or a server. Write sqlite:////a/b/mlflow.db."),
-        ("sqlite://a.db", "has too few slashes. Write sqlite:///a.db, or four for an absolute path."),
+        ("sqlite://a.db", "has too few slashes. Write sqlite:///a.db, or four slashes for an absolute path."),
     ],
 )
 def test_anything_but_a_file_is_rejected(

@@ -174,7 +174,7 @@ def _load_weights(model: keras.Model, target: str, weights: str) -> None:
     try:
         model.load_weights(weights)
     except Exception as error:
-        raise ConfigError(f"data.embed.weights: {weights} is not for {target} ({_short(error)}).") from error
+        raise ConfigError(f"data.embed.weights: {weights} does not match {target} ({_short(error)}).") from error
 
 
 def _short(error: Exception) -> str:

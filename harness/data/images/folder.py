@@ -134,8 +134,13 @@ def any_images(path: Path) -> Iterator[Item | Rejected]:
 
 def split_of(root: Path) -> tuple[str, str | None] | None:
     """Return the folders of the training and the held-out images if a folder holds the parts of a split, else None."""
-    parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    parts = _parts(class_folders(root))
     return (str(root / parts[0]), str(root / parts[1]) if len(parts) > 1 else None) if parts else None
+
+
+def class_folders(root: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted."""
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
 def _parts(folders: list[str]) -> list[str]:

@@ -46,7 +46,7 @@ def ingest_images(
     With `data.embed`, the frozen model's output is written instead of pixels; its weights are in `weights`.
 
     Raises:
-        ConfigError: An image or a label cannot be used and may not be left out, or a class has no training image.
+        ConfigError: An image or a label cannot be used and may not be left out, or a class has no training images.
         OSError: The folder cannot be written to, or the disk is full.
     """
     classes = classes_of(train, data)
@@ -162,8 +162,9 @@ def _check_classes(classes: Sequence[str], parts: dict[Part, ImageWriter], data:
     aside = sum(writer.labels for part, writer in parts.items() if part != "train")
     shares = f"data.holdout{' or data.test' if data.test else ''}"
     for name, count, others in zip(classes, train.labels.tolist(), np.asarray(aside).tolist(), strict=True):
-        where = f"all {others} are held out; lower {shares} or change data.split_seed" if others else "it has none"
-        require(count > 0, f"The class {name} has no training image: {where}.")
+        all_held = "its only image is" if others == 1 else f"all {others} are"
+        where = f"{all_held} held out; lower {shares} or change data.split_seed" if others else "it has no images"
+        require(count > 0, f"The class {name} has no training images: {where}.")
 
 
 def _read(images: ImageSet, data: ImagesConfig, embedder: Embedder | None) -> Generator[Read | Rejected]:

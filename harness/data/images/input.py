@@ -10,9 +10,9 @@ from harness.config.images import WEIGHTS
 from harness.data.built_in import built_in_digits
 from harness.data.images.backbone import fingerprint_of
 from harness.data.images.decode import decoder
-from harness.data.images.folder import ImageFolder
+from harness.data.images.folder import ImageFolder, class_folders
 from harness.data.images.ingest import ingest_images
-from harness.data.images.list import ImageList, is_parquet_file
+from harness.data.images.list import ImageList, check_list, is_parquet_file
 from harness.data.images.parquet import ImageParquet, holds_images
 from harness.data.images.set import ImageSet
 from harness.data.ingest import ProgressCallback
@@ -81,6 +81,18 @@ class ImageFiles(Input):
             self._refuse_columns(path)
         return self._open(path, labels, classes=2), self._open(holdout, None, classes=1) if holdout else None
 
+    def check_layout(self) -> None:
+        """Check what can be checked without listing a large folder, or reading a long list.
+
+        Raises:
+            ConfigError: A folder has no classes, or a file is neither Parquet nor a list.
+        """
+        path = Path(self.addresses[0])
+        if path.is_file() and not is_parquet_file(str(path)):
+            check_list(str(path))
+        elif path.is_dir() and not self._data.labels and len(class_folders(path)) < 2:
+            self.sets()
+
     def size(self) -> int:
         """Return the size of all images."""
         return sum(each.total_bytes for each in self._listed or self.sets() if each is not None)
@@ -95,7 +107,7 @@ class ImageFiles(Input):
         for key in ("group", "path_column", "label_column"):
             require(
                 getattr(self._data, key) is None,
-                f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+                f"data.{key}: {folder} is a folder of classes and has no columns. Name a list of its images with "
                 f"data.labels, or remove data.{key}.",
             )
 

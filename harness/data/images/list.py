@@ -40,8 +40,7 @@ class ImageList(ImageSet):
         super().__init__(address)
         is_parquet = is_parquet_file(address)
         if not is_parquet:
-            with open_bytes(LocalFile(address)):  # Rejects files of other kinds.
-                pass
+            check_list(address)
         names = parquet_schema(address).names if is_parquet else _read_csv(address, nrows=0).columns.to_list()
         path, label = columns_of(address, names, data)
         wanted = [path, label, *([data.group] if data.group else [])]
@@ -90,6 +89,12 @@ class ImageList(ImageSet):
                 key = normal(PurePosixPath(path).as_posix())
                 group = self._groups[row - 1] if self._groups is not None else None
                 yield Item(name, key, label, group, suffix_of(path), size, load)
+
+
+def check_list(address: str) -> None:
+    """Raise `ConfigError` if the first bytes of a file are not those of a CSV."""
+    with open_bytes(LocalFile(address)):
+        pass
 
 
 def is_parquet_file(address: str) -> bool:

@@ -23,11 +23,11 @@ class Notes:
 
     Attributes:
         rejected: Images that were left out, in order.
-        skipped: Numbers of files that were not read, by phrase.
-        formats: Numbers of images by format.
+        skipped: Number of files that were not read, by phrase.
+        formats: Number of images by format.
         smallest: Width and height of the image with the fewest pixels; `largest` is the same for the image with the
             most.
-        odd: Numbers of images by oddity.
+        odd: Number of images by oddity.
     """
 
     def __init__(self, root: str) -> None:

@@ -55,7 +55,7 @@ class ImageSet(ABC):
 
     Attributes:
         address: Absolute path of the folder or file.
-        skipped: Numbers of files that were not read, by phrase; complete once the set has been found.
+        skipped: Number of files that were not read, by phrase; complete once the set has been found.
     """
 
     def __init__(self, address: str) -> None:

@@ -140,7 +140,8 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
     words = [column for column in columns if column.is_words and column.kind != "boolean" and column is not target]
     dated = [column for column in words if column.kind == "date"]
     if dated:
-        keys = " ".join(override(key, value) for key, value in date_settings(dated).items())
+        formats = {column.name: column.date_format for column in dated}
+        keys = " ".join(override(key, value) for key, value in date_settings(formats).items())
         yield f"Dates: {', '.join(column.name for column in dated)}. Use {keys}."
     for column in dated:
         form = column.date_format or ""

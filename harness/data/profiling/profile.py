@@ -175,22 +175,23 @@ def profile(
     block_bytes: int = BLOCK_BYTES,
     *,
     most_cells: float = math.inf,
+    columns: Sequence[str] | None = None,
 ) -> Profile:
-    """Read all columns of files as text, up to about `most_cells` fields."""
+    """Read the columns of files as text, by default all of them, up to about `most_cells` fields."""
     every = open_source(addresses[0], Selection((), dialect=dialect)).names()
     duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
-    names = tuple(name for name in every if name not in duplicates)
+    names = tuple(name for name in (every if columns is None else columns) if name not in duplicates)
     selection = Selection(names, categorical=frozenset(names), dialect=dialect, block_bytes=block_bytes)
-    columns, rows, share = [ColumnProfile(name, dialect) for name in names], 0, 1.0
+    found, rows, share = [ColumnProfile(name, dialect) for name in names], 0, 1.0
     for chunk, read, total in read_all(addresses, selection):
         rows += chunk.rows
-        for column, words in zip(columns, chunk.columns, strict=True):
+        for column, words in zip(found, chunk.columns, strict=True):
             if isinstance(words, Words):
                 column.add(words)
         if rows * len(names) >= most_cells:
             share = min(read / total, 1.0) if total else 1.0
             break
-    return Profile(columns, rows, share, duplicates)
+    return Profile(found, rows, share, duplicates)
 
 
 def matches_date(text: pd.Series, form: str) -> bool:

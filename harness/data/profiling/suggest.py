@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config.overrides import override
@@ -93,7 +93,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> dict[str
     settings: dict[str, Any] = {"data.features": [column.name for column in features], "data.target": target.name}
     if used := [column.name for column in words if column in features]:
         settings["data.categorical"] = used
-    settings |= date_settings([column for column in dates if column in features])
+    settings |= date_settings({column.name: column.date_format for column in dates if column in features})
     if target.empty:
         # Rows without a target cannot be used.
         settings["data.missing"] = "drop"
@@ -106,12 +106,12 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> dict[str
     return settings
 
 
-def date_settings(dates: Sequence[ColumnProfile]) -> dict[str, Any]:
-    """Return the keys that read columns as dates; empty if there are none."""
-    if not dates:
+def date_settings(formats: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the keys that read columns as dates in these formats, None for ISO 8601; empty if there are none."""
+    if not formats:
         return {}
-    forms = [column.date_format for column in dates]
-    names = {"data.dates": [column.name for column in dates]}
+    forms = [*formats.values()]
+    names = {"data.dates": [*formats]}
     if len({*forms}) > 1:
         return names | {"data.date_format": forms}
     return names | ({"data.date_format": forms[0]} if forms[0] else {})

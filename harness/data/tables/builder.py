@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.config import AnyData, DataConfig
 from harness.data.ingest import ProgressCallback
-from harness.data.inputs import Input, Say
+from harness.data.inputs import Input, Say, origin_of
 from harness.data.kinds import find_input
 from harness.data.row_input import RowFiles, local_addresses, only_once
 from harness.data.selection import BLOCK_BYTES
@@ -188,7 +188,7 @@ def check_streams(sources: Sequence[AnyData]) -> None:
     for data in sources:
         if not isinstance(data, DataConfig):
             continue
-        for address in local_addresses(data):
+        for address in local_addresses(data.path, origin_of(data)):
             if LocalFile(address).is_stream:
                 wanted.setdefault(address, set()).add(key_of(RowFiles([address], data).fingerprints(), data))
     for address, keys in wanted.items():

@@ -28,7 +28,7 @@ def describe_unseeded(runs: Sequence[Run]) -> str:
         return ""
     models = ", ".join(target.removeprefix("harness.models.") for target in targets)
     return (
-        f"trials are not confirmed with other seeds, which would give the same results: model={models} starts from "
+        f"trials are not confirmed, since other seeds would give the same results: model={models} starts from "
         "constants, and data.order=file"
     )
 

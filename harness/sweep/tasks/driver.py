@@ -36,7 +36,7 @@ from harness.tracking.outbox import StoreUnreachable
 from harness.training.events import Failed
 
 END_SECONDS, KILL_SECONDS = 60.0, 5.0
-"""How long a worker may take to exit after writing its result, and after it was killed."""
+"""How long a worker may take to exit after writing its result, and after being killed."""
 
 
 class TaskBatch(Batch):

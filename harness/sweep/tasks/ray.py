@@ -31,7 +31,7 @@ MOST_FAILURES = 3
 """Number of consecutive actors that may fail to start."""
 
 CONNECT_SECONDS = 10.0
-"""How long a machine of the cluster may take to accept a connection."""
+"""How long a machine in the cluster may take to accept a connection."""
 
 _NAMESPACE = "harness"
 _OF_THE_NODE = ("RAY_", "SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # Variables that a worker keeps.
@@ -82,7 +82,7 @@ class Ray(Cluster):
         cpus = config.cpus_per_task
         require(  # While an autoscaling cluster has no node with cores, actors wait for one.
             max(self._cores_of_nodes(), default=cpus) >= cpus,
-            f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {count(cpus, 'core')}.",
+            f"hydra.launcher.cpus_per_task: no node in the Ray cluster has {count(cpus, 'core')}.",
         )
 
     def size(self) -> int:

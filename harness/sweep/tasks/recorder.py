@@ -43,7 +43,7 @@ class DriverRecorder(Recorder):
         """Take over a worker's results for `runs` from the state of its recorder.
 
         Raises:
-            ValueError: The weights do not fit a run's model.
+            ValueError: The weights do not match a run's model.
             KeyError: Something is missing.
         """
         assert self._summary

@@ -42,7 +42,7 @@ exit "$code"
 
 
 class Slurm(Cluster):
-    """A Slurm cluster, through its own commands."""
+    """A Slurm cluster, controlled through Slurm's own commands."""
 
     name, is_remote, seconds = "Slurm", True, 10.0
 
