@@ -52,7 +52,7 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(([,' ])\d{2,3})*([,' ])\d{3}(\.\d*)?")
 _NEGATIVE = re.compile(r"\(\W*\d[\d.,' ]*\W*\)|\d[\d.,' ]*-")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 MARK = re.compile(
-    r"[^\w\s]{1,3}|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
+    r"[^\w\s]{1,3}|\\N|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
 )
 
 

@@ -100,8 +100,8 @@ def tune(configs: Sequence[Config], display: Display) -> None:
 class _Trials:
     """The trials of a cohort.
 
-    Only as many tiles are trained as are updated in parallel; in the scan, the others would take their turns. If the
-    cohort shares its scan, they are never fewer, because other cohorts use the cores that it leaves idle.
+    Only as many tiles are trained as are updated in parallel; in the scan, the others would wait their turn. If the
+    cohort shares its scan, there are never fewer than that, because other cohorts use the cores that it leaves idle.
     """
 
     def __init__(self, group: Group, cohort: Cohort, executor: Executor, workers: int) -> None:
@@ -134,11 +134,11 @@ class _Trials:
         tiles, shares_scan = -(-len(self._lanes) // tile), self._cohort.options.shares_scan
         parallel = self._workers if shares_scan else min(tiles, self._workers)
         rounds = tiles / parallel if shares_scan else -(-tiles // parallel)
+        runtime = self._plan.runtime
         plan = replace(
             self._plan,
             lanes=[*itertools.islice(itertools.cycle(self._lanes), tile * parallel)],
-            lane_tile=tile,
-            block_rows=self._plan.block_rows or block_rows,
+            runtime=replace(runtime, lane_tile=tile, block_rows=runtime.block_rows or block_rows),
             curve_points=1,
             early=False,
             bracket=None,

@@ -139,7 +139,8 @@ class RunSearch:
         newest = self.newest_sweeps(1)
         require(
             bool(newest),
-            f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first, or name one of `harness runs`.",
+            f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first, or name a run that "
+            "`harness runs` lists.",
         )
         return newest[0].info.run_id
 

@@ -284,7 +284,7 @@ def _is_memory(error: Exception | None) -> bool:
 def cut(values: Any, start: int, length: int, tile: int) -> Any:
     """Return nested tensors for `length` lanes from `start` of a tile.
 
-    A tensor's first axis, if it has any, must have equally many values for each lane, in order.
+    A tensor's first axis, if it has any, must have the same number of values for each lane, in order.
     """
 
     def part(value: tf.Tensor) -> tf.Tensor:

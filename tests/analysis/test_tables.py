@@ -152,7 +152,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         RunReader(uri).load()
     assert str(refusal.value) == (
-        f"No sweeps found in {uri}. Run `harness train -m ...` first, or name one of `harness runs`."
+        f"No sweeps found in {uri}. Run `harness train -m ...` first, or name a run that `harness runs` lists."
     )
 
 

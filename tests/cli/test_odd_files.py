@@ -111,6 +111,10 @@ CASES = [
     Case("unit.csv", csv(HOMES.assign(area=[f"{value} m²" for value in AREA]))),
     Case("total.csv", f"{PLAIN}Total,,{PRICE.sum()}\n"),
     Case("excel.csv", f"sep=;\n{csv(HALVES, sep=';', decimal=',')}", HALVES),
+    Case("excel_two.csv", f"sep=;\n{csv(HOMES[['area', 'price']], sep=';')}", HOMES[["area", "price"]]),
+    Case("mysql.tsv", csv(GAPS, sep="\t", na_rep="\\N", float_format="%g"), GAPS),
+    Case("years.csv", csv(HOMES.set_axis(["2019", "2020", "2021"], axis=1))),
+    Case("aligned.data", "".join(f'{a}   {r:2}  {p}\t"home {p}"\n' for a, r, p in HOMES.to_numpy())),
     Case("caret.csv", csv(HOMES, sep="^")),
     Case("colon.csv", csv(HOMES, sep=":")),
     Case("utf32.csv", PLAIN.encode("utf-32")),
@@ -191,6 +195,11 @@ def test_a_file_that_is_not_text_is_rejected_by_name(write: Callable[..., Path],
         describe(str(path))
     with pytest.raises(ConfigError, match=re.escape(f"{path} {sentence}")):
         open_table(DataConfig(["area"], "price", str(path)), path.parent / "cache")
+
+
+def test_decimal_commas_between_commas_are_named(write: Callable[..., Path]) -> None:
+    found = describe(str(write(csv(HALVES.astype(str).replace(r"\.", ",", regex=True), quoting=1))))
+    assert found.warnings[0].startswith("Numbers have a decimal comma, but commas also separate fields")
 
 
 def test_joined_files_are_named(write: Callable[..., Path], tmp_path: Path) -> None:

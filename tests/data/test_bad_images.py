@@ -277,7 +277,7 @@ def test_rows_of_a_list(folder: Path, make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["group", "path_column", "label_column"])
 def test_a_folder_has_no_columns(key: str, folder: Path, make) -> None:
     assert refusal(make, folder, **{key: "patient"}) == (
-        f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+        f"data.{key}: {folder} is a folder of classes and has no columns. Name a list of its images with "
         f"data.labels, or remove data.{key}."
     )
 

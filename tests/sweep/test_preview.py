@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.sweep.display import Display
 from harness.sweep.preview import preview
-from tests.sweep.test_resume import Folder
+from tests.sweep.folders import Folder
 
 WIDTH = 200
 

@@ -107,7 +107,7 @@ class ImageFiles(Input):
         for key in ("group", "path_column", "label_column"):
             require(
                 getattr(self._data, key) is None,
-                f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+                f"data.{key}: {folder} is a folder of classes and has no columns. Name a list of its images with "
                 f"data.labels, or remove data.{key}.",
             )
 

@@ -82,10 +82,13 @@ def sniff(file: File) -> Sniffed:
             "as cp1251, gbk or shift_jis."
         )
     marks = marks_of(columns, delimiter)
-    if marks.decimal != ".":
-        keys["decimal"] = marks.decimal
-    if marks.thousands:
-        keys["thousands"] = marks.thousands
+    if marks.decimal == delimiter:
+        found.append("Numbers have a decimal comma, but commas also separate fields: change the file's delimiter.")
+    else:
+        if marks.decimal != ".":
+            keys["decimal"] = marks.decimal
+        if marks.thousands:
+            keys["thousands"] = marks.thousands
     if marks.strip:
         keys["strip"] = marks.strip
     if missing := [*marks.missing, *sentinels_of(columns, Dialect(**keys))]:
@@ -143,6 +146,8 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
     """Return the delimiter that splits most lines into the same number of fields, and that number."""
     # Start from the end: a preamble comes first, and column names may contain any character.
     sample = lines[: 5 + len(lines) // 2][-2000:] if len(lines) > 50 else lines
+    # Some files align their columns with spaces, but also contain tabs.
+    is_mixed = 2 * sum("\t" in line and "  " in line for line in sample) > len(sample)
     best, result = (0.0, 0, 0), (",", 1)
     for order, mark in enumerate([*DELIMITERS, WHITESPACE]):
         counts = Counter(len(split(line, mark)) for line in sample)
@@ -151,8 +156,8 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
             continue
         width, times = max(wide.items(), key=lambda each: (each[1], each[0]))
         share = times / len(sample)
-        # Many texts contain spaces, so spaces count only if nothing else fits.
-        score = (round(share - (0.3 if mark in RARE else 0), 2), min(width, 3), -order)
+        is_rare = mark in RARE and not (mark == WHITESPACE and is_mixed)
+        score = (round(share - (0.3 if is_rare else 0), 2), min(width, 3), -order)
         if score > best and share > 0.5:
             best, result = score, (mark, width)
     return result
@@ -188,7 +193,8 @@ def _layout(
             width -= 1
         else:
             records = [(index, [*record, ""]) for index, record in records]
-    first = next((at for at, (_, record) in enumerate(records) if len(record) == width), 0)
+    is_row = [len(record) == width and record != ["sep=", ""] for _, record in records]  # `sep=;` is for Excel.
+    first = is_row.index(True) if any(is_row) else 0
     if first:
         keys["skip_rows"] = records[first][0]
     last = next((at for at in range(len(tail) - 1, -1, -1) if len(_fields(tail[at], delimiter, keys)) == width), -1)
@@ -229,7 +235,8 @@ def _header(records: Sequence[Sequence[str]], keys: dict[str, Any], lines: Seque
         if 2 * sum(is_value(row[index]) for row in rows) > sum(bool(row[index].strip()) for row in rows) > 0
     ]
     named = [index for index in numeric if not is_value(head[index])]
-    if numeric and 2 * len(named) < len(numeric):
+    unnamed = [head[index].strip() for index in numeric if index not in named]
+    if numeric and 2 * len(named) < len(numeric) and not _is_count(unnamed):
         keys["header"] = "none"
         note = "The first line looks like data, so the columns are numbered; name them with data.names."
         if names := _commented_names(lines, keys, len(head)):
@@ -242,6 +249,13 @@ def _header(records: Sequence[Sequence[str]], keys: dict[str, Any], lines: Seque
     if len(rows) > 2 and is_text and any(second[index].strip() not in DEFAULT_EMPTY for index in others):
         keys["units_row"] = True
     return []
+
+
+def _is_count(words: Sequence[str]) -> bool:
+    """Return True for at least three consecutive whole numbers, such as years, which are column names."""
+    if len(words) < 3 or not all(word.isdecimal() for word in words):
+        return False
+    return [int(word) for word in words] == list(range(int(words[0]), int(words[0]) + len(words)))
 
 
 def _commented_names(lines: Sequence[str], keys: dict[str, Any], width: int) -> list[str]:
