@@ -75,18 +75,13 @@ def train(task: Task, trials: Sequence[tuple[int, Trial]], bracket: BracketPlan 
         lanes=[task.lane(trial, seed) for seed, trial in trials],
         order_seed=0,
         scaling="standard",
-        resident=False,
-        block_rows=None,
-        device_memory_mb=None,
-        lane_tile=None,
-        gram=True,
-        workers=None,
+        runtime=RuntimeConfig(),
         curve_points=3,
         early=False,
         bracket=bracket,
     )
     last, found = np.full(len(trials), np.inf), np.full(len(trials), np.inf)
-    for event in choose_executor(RuntimeConfig(), measured=False).prepare(plan).run():
+    for event in choose_executor(plan.runtime, measured=False).prepare(plan).run():
         if isinstance(event, EpochEnd):
             last[event.lane] = event.metrics.get("val/loss", np.inf)
         elif isinstance(event, Stopped) and event.ending is Ending.reached:

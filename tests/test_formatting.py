@@ -15,10 +15,15 @@ def test_ages(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (millions(950), "950"),
+        (millions(0.4), "0"),
+        (millions(999.4), "999"),
         (millions(999.6), "1k"),
         (millions(21_613), "21.6k"),
-        (millions(3.2e6), "3.2M"),
+        (millions(999_499), "999k"),
+        (millions(999_500), "1M"),
+        (millions(123_456_789), "123M"),
+        (millions(1e11), "100G"),
+        (millions(2.5e12), "2.5T"),
         (data_size(800), "800 B"),
         (data_size(138_072), "138 kB"),
         (number(0.123456), "0.1235"),

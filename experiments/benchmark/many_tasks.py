@@ -115,20 +115,21 @@ def write() -> None:
     for line in sys.stdin:
         path = Path(line.strip())
         order = read_order(path)
-        sweep, configs = order["sweep_id"], configs_of(order)
+        assert order.membership
+        sweep, configs = order.membership.sweep_id, configs_of(order)
         tracker = tracker or Tracker(os.environ[DATABASE], configs[0].tracking.experiment or "harness")
-        runs = list(zip(order["runs"], configs, strict=True))
+        runs = list(zip(order.runs, configs, strict=True))
         tags = {"kind": "run", "sweep": sweep, "sample": "batch"}
         ids = tracker.start_runs(
-            [(run["name"], run_params(config), tags | {"signature": run["signature"]}) for run, config in runs]
+            [(run.name, run_params(config), tags | {"signature": run.signature}) for run, config in runs]
         )
         facts = {}
-        for run_id, run in zip(ids, order["runs"], strict=True):
+        for run_id, run in zip(ids, order.runs, strict=True):
             tracker.log(run_id, METRICS, 1)
             tracker.end_run(run_id, "FINISHED")
             state = {"run_id": run_id, "sweeps": [sweep], "status": "FINISHED", "reason": "", "cost": 0.5}
             nothing = {"stopped_at": None, "pruned_at": None, "has_model": False, "best": {}, "test": {}}
-            facts[run["signature"]] = {**state, **nothing, "last": METRICS}
+            facts[run.signature] = {**state, **nothing, "last": METRICS}
         tracker.flush()
         TaskFiles(path).write_result({"runs": facts, "kept": {}, "seconds": {}, "best": None}, {})
 

@@ -195,7 +195,8 @@ class App:
         from harness.sweep.preview import preview
 
         if self._configs:
-            preview(self._configs, _new_display(), self.search, self.cluster and self.cluster())
+            cluster = self.cluster and self.cluster()
+            preview(self._configs, _new_display(), self.search, cluster, one_by_one=self.one_by_one)
 
     def tune(self) -> None:
         """Measure which tiles train the jobs fastest."""

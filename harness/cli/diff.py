@@ -15,6 +15,7 @@ from rich.text import Text
 from harness.config.metrics import final_values
 from harness.formatting import count
 from harness.runtime.secrets import shown
+from harness.sweep.code_version import versions
 from harness.tracking import artifacts
 from harness.tracking.frames import SHORT, datasets, run_state
 from harness.tracking.reader import RunReader
@@ -76,13 +77,11 @@ def _code(records: RunReader, *runs: Run) -> Iterator[tuple[str, list[Difference
         with tempfile.TemporaryDirectory() as folder:
             texts.append(artifacts.code(records, run, Path(folder)))
     devices = ({"device": run.data.tags.get("device", NONE)} for run in runs)
-    code = [
-        device | artifacts.versions(text.get("commits.txt", "")) for device, text in zip(devices, texts, strict=True)
-    ]
+    code = [device | versions(text.get("commits.txt", "")) for device, text in zip(devices, texts, strict=True)]
     patches = [{name: text for name, text in each.items() if name.endswith(".patch")} for each in texts]
     changed = [(name, _lines(one), _lines(other)) for name, one, other in _differences(*patches)]
     yield "code", [*_differences(*code), *changed]
-    packages = (artifacts.versions(text.get("packages.txt", "")) for text in texts)
+    packages = (versions(text.get("packages.txt", "")) for text in texts)
     yield "packages", [*_differences(*packages)]
 
 

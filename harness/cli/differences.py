@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.runtime.secrets import masked_patch
-from harness.sweep.code_version import commits, packages, patches
+from harness.sweep.code_version import commits, packages, patches, versions
 from harness.sweep.identity import signature
-from harness.tracking.artifacts import versions
 from harness.tracking.frames import datasets
 
 if TYPE_CHECKING:

@@ -45,18 +45,18 @@ def _work(task: Path, *, trust: bool) -> None:
     configs = configs_of(order)
     remember(*(address for config in configs for address in addresses(config)))
     try:
-        os.chdir(order["folder"])
+        os.chdir(order.folder)
     except OSError as error:
-        here = f"cannot enter {order['folder']}, where the sweep was started: {error.strerror}"
-        raise ConfigError(f"task {order['number']}: {here}.") from error
+        here = f"cannot enter {order.folder}, where the sweep was started: {error.strerror}"
+        raise ConfigError(f"task {order.number}: {here}.") from error
     add_cwd_to_path()
     from harness.sweep.tasks.files import TRY_AGAIN, TaskFiles, TaskHeld
 
-    if not order["sweep_id"]:
+    if order.membership is None:
         from harness.sweep.tasks.table_task import make_table
 
         try:
-            make_table(TaskFiles(task), order, configs[0])
+            make_table(TaskFiles(task), configs[0])
         except TaskHeld as error:
             print_error(str(error))
             raise SystemExit(TRY_AGAIN) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import Timeout
@@ -223,6 +224,5 @@ class Batch:
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in others])
         states = find_states(others, records, set(), locks.knows, tracker.experiment_id)
         ended = {run: state.record for run, state in states.items() if state.has_result and state.record}
-        return prepare_scans(
-            runs, self._executor, self._bracket, rung_values(ended, self._bracket.rungs, self._store.reader)
-        )
+        known = rung_values(ended, self._bracket.rungs, self._store.reader)
+        return prepare_scans(runs, self._executor, replace(self._bracket, known=known))

@@ -49,6 +49,11 @@ def commits(targets: Iterable[str]) -> str:
     return "".join(f"{_label(root)}=={commit}\n" for root, commit in found.items() if commit)
 
 
+def versions(text: str) -> dict[str, str]:
+    """Return the versions in a record of packages or commits, by name."""
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
+
+
 def patches(targets: Iterable[str]) -> dict[str, str]:
     """Return the uncommitted changes in the same repositories, by file name.
 

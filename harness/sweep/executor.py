@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from harness.config import RuntimeConfig, Scaling
+from harness.config import FullSample, RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.tables.table import Table, load_table
@@ -62,8 +62,7 @@ class ScanPlan:
         lanes: The lanes; events refer to them by index.
         order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, on the device.
-        precision: Keras's dtype policy for the models.
-        resident: Whether to keep the full sample in device memory.
+        runtime: Speed, memory and precision.
         bracket: The lanes that are compared with each other, if a search prunes the worse ones.
     """
 
@@ -73,15 +72,9 @@ class ScanPlan:
     lanes: Sequence[LanePlan]
     order_seed: int
     scaling: str
-    resident: bool
-    block_rows: int | None
-    device_memory_mb: int | None
-    lane_tile: int | None
-    gram: bool
-    workers: int | None
+    runtime: RuntimeConfig
     curve_points: int
     early: bool
-    precision: str = "float32"
     bracket: BracketPlan | None = None
 
 
@@ -184,21 +177,22 @@ class LocalExecutor:
 
     def prepare(self, plan: ScanPlan) -> Scan:
         """Return the scan with its models built, but not compiled."""
-        table = load_table(Path(plan.table))
+        table, runtime = load_table(Path(plan.table)), plan.runtime
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
-        block_rows = table.train_rows if plan.resident else plan.block_rows
+        is_resident = runtime.full_sample is FullSample.resident
+        block_rows = table.train_rows if is_resident else runtime.block_rows
         train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS, seed=plan.order_seed)
-        free = available_bytes(self.device, plan.device_memory_mb)
-        usable = usable_bytes(self.device, plan.device_memory_mb)
+        free = available_bytes(self.device, runtime.device_memory_mb)
+        usable = usable_bytes(self.device, runtime.device_memory_mb)
         scan = Scan(
-            [_lane(lane, table, plan.precision) for lane in plan.lanes],
+            [_lane(lane, table, runtime.precision.value) for lane in plan.lanes],
             train,
-            Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
+            Blocks(table, "holdout", scaler, block_rows=runtime.block_rows),
             Encoding.of(table, Scaling(plan.scaling)),
-            tile=plan.lane_tile,
+            tile=runtime.lane_tile,
             measured=self.measured,
-            gram=plan.gram,
-            workers=plan.workers,
+            gram=runtime.gram,
+            workers=runtime.workers,
             device=self.device,
             other_devices=self.others,
             device_bytes=usable,
@@ -206,14 +200,14 @@ class LocalExecutor:
             free_bytes=(usable if "GPU" in self.device else free) or math.inf,
             curve_points=plan.curve_points,
             early=plan.early,
-            test=Blocks(table, "test", scaler, block_rows=plan.block_rows),
+            test=Blocks(table, "test", scaler, block_rows=runtime.block_rows),
             stopper=_stopper(plan),
         )
         if free:
             for cohort in scan.cohorts:
                 _check_memory(cohort, plan, train.rows, free)
             require(
-                not plan.resident or scan.block_bytes <= free,
+                not is_resident or scan.block_bytes <= free,
                 f"runtime.full_sample=resident needs {scan.block_bytes:,} bytes of memory for {train.rows:,} rows, but "
                 f"{self.device} has {free:,} bytes. Use runtime.full_sample=streamed.",
             )
@@ -224,6 +218,7 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     """Reject updates whose activations do not fit into the device's memory and cannot be computed in slices."""
     chunk = plan.lanes[cohort.lanes[0]].chunk
     needed, has = cohort.memory.of_rows(chunk), f"this device has {data_size(free)} available"
+    is_resident = plan.runtime.full_sample is FullSample.resident
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
     require(
         is_sliced or needed <= free,
@@ -232,7 +227,7 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
         "chunksize, or other layers.",
     )
     require(
-        not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
+        not (is_resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
         f"runtime.full_sample=resident: the whole sample in one update takes {data_size(needed)}, but {has}. Use "
         "runtime.full_sample=streamed, which computes the same update in slices.",
     )

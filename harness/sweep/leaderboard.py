@@ -259,31 +259,29 @@ class Leaderboard:
             else:
                 self._best_values.pop(run, None)
         self._kept = {run: weights for run, weights in self._kept.items() if run not in runs}
-        by_signature = {run.signature: run for run in runs}
-        for signature, weights in kept_weights(facts["kept"], arrays).items():
-            if run := by_signature.get(signature):
-                self._kept[run] = weights
+        self._kept |= kept_weights(runs, facts, arrays)
         self._leader = None
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Take over the state of another process that has trained `runs`, and weights that may be the best."""
         self.restore(runs, {**facts, "kept": {}}, {})
-        by_signature = {run.signature: run for run in runs}
-        for signature, weights in kept_weights(facts["kept"], arrays).items():
-            if run := by_signature.get(signature):
-                self.keep_best(run, weights)
+        for run, weights in kept_weights(runs, facts, arrays).items():
+            self.keep_best(run, weights)
         for run in runs:
             self.settle(run)
 
 
-def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Return saved weights by the run's signature; `kept` holds the number of arrays of each run.
+def kept_weights(
+    runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> dict[Run, list[np.ndarray]]:
+    """Return the weights in a saved state that belong to `runs`.
 
     Raises:
         KeyError: An array is missing.
     """
-    numbers = itertools.count()
-    return {signature: [arrays[str(next(numbers))] for _ in range(count)] for signature, count in kept.items()}
+    numbers, by_signature = itertools.count(), {run.signature: run for run in runs}
+    kept = [(key, [arrays[str(next(numbers))] for _ in range(count)]) for key, count in facts["kept"].items()]
+    return {by_signature[signature]: weights for signature, weights in kept if signature in by_signature}
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[Any]:

@@ -80,11 +80,10 @@ class ModelLog:
         self._models[key].set_weights(weights)
         return self._models[key]
 
-    def check(self, runs: Sequence[Run], kept: Mapping[str, Sequence[np.ndarray]]) -> None:
-        """Raise `ValueError` unless the weights, by signature, match the models of the `runs` that have any."""
-        for run in runs:
-            if run.signature in kept:
-                self.build(run, kept[run.signature])
+    def check(self, kept: Mapping[Run, Sequence[np.ndarray]]) -> None:
+        """Raise `ValueError` unless the weights of each run match its model."""
+        for run, weights in kept.items():
+            self.build(run, weights)
 
     def log(self, run: Run, model: keras.Model) -> keras.Model | None:
         """Log a run's model and return it; if it cannot be saved, tag the run with the reason instead of failing it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from harness.config import Config, FullSample, Loss, Order, Restore
+from harness.config import Config, Loss, Order, Restore
 from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
 from harness.data.classes import class_weights
@@ -216,8 +216,6 @@ def arrange(runs: Sequence[Run]) -> list[Group]:
 
 def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
     first = lanes[0][0]
-    runtime = first.config.runtime
-    names = ("block_rows", "device_memory_mb", "lane_tile", "gram", "workers")
     return ScanPlan(
         table=str(first.table.folder),
         mean=first.scaler.mean.tolist(),
@@ -225,11 +223,9 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         lanes=[_lane_plan(runs) for runs in lanes],
         order_seed=first.order_seed,
         scaling=first.config.data.scaling.value,
-        resident=runtime.full_sample is FullSample.resident,
+        runtime=first.config.runtime,
         curve_points=first.config.tracking.curve_points,
         early=first.config.tracking.early_updates,
-        precision=runtime.precision.value,
-        **{name: getattr(runtime, name) for name in names},
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import operator
 import resource
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
-from harness.sweep.search.bracket import bracket_of
+from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
@@ -48,11 +50,16 @@ EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
 def preview(
-    configs: Sequence[Config], display: Display, search: Search | None = None, cluster: Cluster | None = None
+    configs: Sequence[Config],
+    display: Display,
+    search: Search | None = None,
+    cluster: Cluster | None = None,
+    *,
+    one_by_one: bool = False,
 ) -> None:
     """Print each run's state and the scans to train, with their estimated cost; sources without a table are parsed.
 
-    For a `search`, the runs are its trials.
+    For a `search`, the runs are its trials. If they are trained `one_by_one`, each run has a scan of its own.
     """
     if cluster and cluster.is_remote:
         require_server(configs[0].tracking.uri)
@@ -65,7 +72,8 @@ def preview(
     for run in runs:
         run.search = own
     bracket = bracket_of(proposed, search)
-    scans = prepare_scans(runs, executor, bracket)
+    prepare_some = functools.partial(_prepare_each if one_by_one else prepare_scans, executor=executor, bracket=bracket)
+    scans = prepare_some(runs)
     require_some_model(runs)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
@@ -85,8 +93,23 @@ def preview(
     if todo:
         display.say("")
         share = search.lane_epochs / (search.epochs * len(proposed)) if search else 1.0
-        some = scans if len(todo) == len(runs) else prepare_scans(todo, executor, bracket)
-        _print_scans(some, executor, display, share, cluster)
+        scans = scans if len(todo) == len(runs) else prepare_some(todo)
+        if one_by_one:
+            display.say("This launcher trains each run on its own, one after another.")
+        _print_scans(_alike(scans) if one_by_one else [[scan] for scan in scans], prepare_some, display, share, cluster)
+
+
+def _prepare_each(runs: Sequence[Run], executor: Executor, bracket: RunBracket | None) -> list[PreparedScan]:
+    return [scan for run in runs for scan in prepare_scans([run], executor, bracket)]
+
+
+def _alike(scans: Sequence[PreparedScan]) -> list[list[PreparedScan]]:
+    """Group scans of a single run each that take the same time per epoch."""
+    groups: dict[tuple[Path, str], list[PreparedScan]] = {}
+    for scan in scans:
+        run = scan.lanes[0][0]
+        groups.setdefault((run.table.folder, cohort_name(run)), []).append(scan)
+    return [*groups.values()]
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
@@ -117,27 +140,43 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 
 
 def _print_scans(
-    scans: Sequence[PreparedScan], executor: Executor, display: Display, share: float, cluster: Cluster | None
+    alike: Sequence[Sequence[PreparedScan]],
+    prepare_some: Callable[[Sequence[Run]], list[PreparedScan]],
+    display: Display,
+    share: float,
+    cluster: Cluster | None,
 ) -> None:
-    """Print the scans, their cost, and the tasks for a cluster; lanes train for a `share` of their epochs."""
-    scans, estimates = _estimate_all(scans, executor, display)
-    one_by_one = 0.0
-    for number, scan in enumerate(scans, 1):
+    """Print the scans, their cost, and the tasks for a cluster; lanes train for a `share` of their epochs.
+
+    Of scans that are `alike`, only the first is estimated.
+    """
+    scans, estimates = _estimate_all([first for first, *_ in alike], prepare_some, display)
+    one_by_one, number = 0.0, 0
+    for scan, group in zip(scans, alike, strict=True):
+        numbers = f"scan {number + 1}" if len(group) == 1 else f"scans {number + 1} to {number + len(group)}"
+        number += len(group)
+        epochs = sorted({each.task.epochs for each in group})
         data = scan.lanes[0][0].table
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
         rows += f", {count(data.test_rows, 'test row')}" if data.test_rows else ""
-        display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
+        listed_epochs = f"{', '.join(map(str, epochs[:-1]))}{' or ' * (len(epochs) > 1)}{count(epochs[-1], 'epoch')}"
+        display.say(f"{numbers}: {data.name}, {rows}, {listed_epochs}")
         if scan.task.reduction:
             display.say(f"memory: {scan.task.reduction}")
         display.console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
-        one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
+        one_by_one += sum(run.updates * alone[lane] for each in group for lane in alone for run in each.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     times, checkpoints, records = zip(*estimates, strict=True)
-    times = [replace(each, read=each.read * share, train=each.train * share) for each in times]
+    # Compiled loops are kept for the other scans that are alike.
+    repeats = [sum(scan.task.epochs for scan in group) / group[0].task.epochs for group in alike]
+    times = [
+        replace(each, read=each.read * share * times_trained, train=each.train * share * times_trained)
+        for each, times_trained in zip(times, repeats, strict=True)
+    ]
     needed = max(scan.task.bytes for scan in scans)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sizes = f"checkpoint {data_size(max(checkpoints))}, records {data_size(sum(records))}"
+    sizes = f"checkpoint {data_size(max(checkpoints))}, records {data_size(sum(map(operator.mul, records, repeats)))}"
     compiling = duration(sum(each.compile for each in times))
     training = duration(sum(each.read + each.train for each in times))
     display.say(
@@ -173,7 +212,7 @@ def cohort_name(run: Run) -> str:
 
 
 def _estimate_all(
-    scans: Sequence[PreparedScan], executor: Executor, display: Display
+    scans: Sequence[PreparedScan], prepare_some: Callable[[Sequence[Run]], list[PreparedScan]], display: Display
 ) -> tuple[Sequence[PreparedScan], list[tuple[ScanSeconds, int, int]]]:
     """Return the scans, which are new if a damaged table was rebuilt, and the result of `_estimate` for each."""
     rebuilt = set[Path]()
@@ -184,7 +223,7 @@ def _estimate_all(
             runs = [run for scan in scans for lane in scan.lanes for run in lane]
             rebuild_table(error, runs, rebuilt, display.reading, display.say)
             display.clear()
-            scans = prepare_scans(runs, executor)
+            scans = prepare_some(runs)
 
 
 def _estimate(scan: PreparedScan) -> tuple[ScanSeconds, int, int]:

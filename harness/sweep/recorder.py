@@ -132,7 +132,7 @@ class Recorder:
             ValueError: The weights do not match the best run's model.
             KeyError: Something is missing.
         """
-        self._models.check(runs, kept_weights(facts["kept"], arrays))
+        self._models.check(kept_weights(runs, facts, arrays))
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])

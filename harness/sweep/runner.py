@@ -25,7 +25,7 @@ from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import only_one_on
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
-from harness.sweep.search.bracket import RunBracket, bracket_of
+from harness.sweep.search.bracket import bracket_of
 from harness.sweep.search.record import log_search, recall
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
@@ -108,6 +108,10 @@ class Sweep:
     def _prepare(self, runs: Sequence[Run]) -> None:
         """Prepare runs before training; for subclasses."""
 
+    def _placed(self, scans: Sequence[PreparedScan]) -> Sequence[PreparedScan]:
+        """Return scans that are still prepared after their tables may have been copied; for subclasses."""
+        return scans
+
     def _finish(self, store: Store) -> None:
         """Record the results of the sweep as a whole."""
         store.recorder.finish()
@@ -154,7 +158,12 @@ class Sweep:
         for sentence in describe_unloggable(distinct):
             self._say(f"model:  {sentence}")
         store = self._started(distinct, executor)
-        batch = self._batch(distinct, scans, executor, bracket, store)
+        if self._cluster:
+            assert self._folder
+            logs = self._folder / "tasks"
+            batch = TaskBatch(distinct, scans, executor, store, self._command, self._cluster, logs)
+        else:
+            batch = Batch(distinct, self._placed(scans), executor, store, self._command, bracket)
         self._batches.append(batch)
         self._resources.callback(batch.close)
         try:
@@ -218,19 +227,6 @@ class Sweep:
                 publish_start(store.tracker, store.recorder.sweep_id, self._command, runs)
             return store
         return self._store
-
-    def _batch(
-        self,
-        runs: Sequence[Run],
-        scans: Sequence[PreparedScan],
-        executor: Executor,
-        bracket: RunBracket | None,
-        store: Store,
-    ) -> Batch:
-        if not self._cluster:
-            return Batch(runs, scans, executor, store, self._command, bracket)
-        assert self._folder
-        return TaskBatch(runs, scans, executor, store, self._command, self._cluster, self._folder / "tasks")
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
         """Open the store, and end runs left running by processes that have died."""

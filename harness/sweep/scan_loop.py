@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Group, Run, arrange
+from harness.sweep.plan import Run, arrange
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import tile_tag
-from harness.sweep.search.bracket import NOTHING, RunBracket, with_bracket
+from harness.sweep.search.bracket import RunBracket, with_bracket
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
 from harness.training.cohort import Cohort
@@ -34,21 +34,13 @@ class PreparedScan(NamedTuple):
     task: Task
 
 
-def prepare_scans(
-    runs: Sequence[Run],
-    executor: Executor,
-    bracket: RunBracket | None = None,
-    known: Mapping[Run, Sequence[float | None]] = NOTHING,
-) -> list[PreparedScan]:
+def prepare_scans(runs: Sequence[Run], executor: Executor, bracket: RunBracket | None = None) -> list[PreparedScan]:
     """Check and build the scans of `runs` (see `with_bracket`); raises `ConfigError` if one cannot be trained."""
-    groups = with_bracket(arrange(runs), bracket, known)
-    return [_prepared(group, executor.prepare(group.plan)) for group in groups]
-
-
-def _prepared(group: Group, task: Task) -> PreparedScan:
-    scan = PreparedScan(group.lanes, task)
-    _tell_runs(scan)
-    return scan
+    groups = with_bracket(arrange(runs), bracket)
+    scans = [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in groups]
+    for scan in scans:
+        _tell_runs(scan)
+    return scans
 
 
 def _tell_runs(scan: PreparedScan) -> None:

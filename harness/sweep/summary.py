@@ -35,11 +35,11 @@ class Summary:
         tracker: Tracker,
         command: str,
         folder: Path,
-        signatures: Sequence[str] = (),
-        record: Record | None = None,
-        owner: Mapping[str, str] | None = None,
-        labels: TrackingConfig | None = None,
-        search: str = "",
+        signatures: Sequence[str],
+        record: Record | None,
+        owner: Mapping[str, str],
+        labels: TrackingConfig | None,
+        search: str,
     ) -> None:
         """Start the summary run, or continue that of an earlier call: the one in the folder, or else `record`.
 
@@ -47,7 +47,6 @@ class Summary:
         one, or else is computed from the signatures of its runs.
         """
         self._search = search
-        owner = owner or {}
         labels = labels or TrackingConfig()
         self._note = labels.note or ""
         self._tracker, self._command, self._folder = tracker, command, folder

@@ -134,11 +134,11 @@ class _Trials:
         tiles, shares_scan = -(-len(self._lanes) // tile), self._cohort.options.shares_scan
         parallel = self._workers if shares_scan else min(tiles, self._workers)
         rounds = tiles / parallel if shares_scan else -(-tiles // parallel)
+        runtime = self._plan.runtime
         plan = replace(
             self._plan,
             lanes=[*itertools.islice(itertools.cycle(self._lanes), tile * parallel)],
-            lane_tile=tile,
-            block_rows=self._plan.block_rows or block_rows,
+            runtime=replace(runtime, lane_tile=tile, block_rows=runtime.block_rows or block_rows),
             curve_points=1,
             early=False,
             bracket=None,

@@ -115,11 +115,6 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
     return {}
 
 
-def versions(text: str) -> dict[str, str]:
-    """Return the versions in a record of packages or commits, by name."""
-    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
-
-
 def _text(records: RunReader, run: Run, name: str, folder: Path, most: int = MOST_BYTES) -> str:
     """Return the text of an artifact of at most `most` bytes."""
     sizes = {file.path: file.file_size or 0 for file in records.client.list_artifacts(run.info.run_id)}

@@ -1,4 +1,4 @@
-"""The timestamps of records, by which MLflow orders runs."""
+"""The timestamps of records, by which MLflow orders runs, and a clock that does not stop."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Clock:
         with self._lock:
             self._latest = min(max(int(time.time() * 1000), self._latest + milliseconds), LATEST)
             return self._latest
+
+
+def boot_seconds() -> float:
+    """Return seconds that also count while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def newest_start(client: MlflowClient) -> int:

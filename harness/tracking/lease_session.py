@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
+from harness.tracking.clock import boot_seconds
 from harness.tracking.lease_cells import FREE, LeaseCells, Session
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.tracking.store import FIRST_CONTACT
@@ -72,7 +72,7 @@ class LeaseSession:
         self._has_ended, self._say = has_ended, say
         self._lock, self._tried = threading.RLock(), threading.Condition()
         self._wake, self._is_over, self._is_lost = threading.Event(), False, False
-        self._renewed = self._asked = self._last_try = self._last_read = _clock()
+        self._renewed = self._asked = self._last_try = self._last_read = boot_seconds()
         self._waited_for, self._is_removed, self._is_waiting = 0.0, False, False
         self._failure: Exception | None = None  # The error of the last try.
         self._leased: dict[str, int] = {}  # By name: the position of the last value in this session's cell.
@@ -195,12 +195,12 @@ class LeaseSession:
 
     def _keep_alive(self) -> None:
         """Do the thread's work if it is due, while it has to wait for the lock."""
-        if _clock() - self._last_try > self._seconds / _BEATS and not self._is_over:
+        if boot_seconds() - self._last_try > self._seconds / _BEATS and not self._is_over:
             self._renew()
 
     def _renew(self) -> None:
         """Update the heartbeat, then check that the session had not been ended before that."""
-        start = _clock()
+        start = boot_seconds()
         try:
             if not self._is_lost:
                 self._cells.show_heartbeat(self.id, next(self._beats))
@@ -211,7 +211,7 @@ class LeaseSession:
             raise
         finally:
             with self._tried:
-                self._asked, self._last_try = start, _clock()
+                self._asked, self._last_try = start, boot_seconds()
                 self._tried.notify_all()
         if self._is_lost:
             raise self._lost()
@@ -221,7 +221,7 @@ class LeaseSession:
         """Return the sessions of live processes by id, after ending those of dead ones."""
         with self._lock:
             found = self._cells.sessions()
-            now = _clock()
+            now = boot_seconds()
             if now - self._last_read > self._seconds / 2:
                 self._heartbeats.clear()  # The store may have been unreachable to others as well.
             self._last_read = now
@@ -250,8 +250,8 @@ class LeaseSession:
         """
         if session.id not in self._closed:
             self._cells.close(session.id)
-            self._closed[session.id] = _clock() + (session.seconds / 2 if self._cells.has_moved(session) else 0)
-        if _clock() < self._closed[session.id]:
+            self._closed[session.id] = boot_seconds() + (session.seconds / 2 if self._cells.has_moved(session) else 0)
+        if boot_seconds() < self._closed[session.id]:
             return False
         self._cells.end_runs(session.id, {name for other in others for name in other.leased})
         self._cells.end(session.id, "KILLED")
@@ -285,10 +285,10 @@ class LeaseSession:
 
     def _is_late(self) -> bool:
         """Return True if the last request to end began long ago; its answer may be from before a suspension."""
-        return _clock() - self._asked > self._seconds / 2
+        return boot_seconds() - self._asked > self._seconds / 2
 
     def _is_uncertain(self) -> bool:
-        return _clock() - self._renewed > self._seconds / 2
+        return boot_seconds() - self._renewed > self._seconds / 2
 
     def _lost(self) -> LeaseLost:
         cause = f"This process has not reached the tracking server for {self._seconds:g} s (tracking.lease_seconds)"
@@ -297,8 +297,3 @@ class LeaseSession:
         return LeaseLost(
             f"{cause}, so other processes may now train its runs. Repeat the command to wait for the results."
         )
-
-
-def _clock() -> float:
-    """Return seconds that also count while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

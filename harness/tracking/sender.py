@@ -77,28 +77,19 @@ class Sender:
         self._thread.start()
 
     def flush(self) -> None:
-        """Wait until all records added so far are delivered.
-
-        Raises:
-            StoreUnreachable: The store stays unreachable.
-            RecordRejected: A record could not be delivered for another reason.
-        """
+        """See `Tracker.flush`."""
         self._await(lambda: self._outbox.pending)
         if self._error:
             raise self._error
 
     def deliver_leftovers(self) -> None:
-        """Wait until all outboxes of processes that have ended are delivered.
-
-        Raises:
-            StoreUnreachable: The store stays unreachable.
-        """
+        """See `Tracker.deliver_leftovers`."""
         with self._changed:
             self._searches_wanted += 1
         self._await(self._is_searching)
 
     def close(self, wait: float | None = None) -> None:
-        """Deliver the remaining records and end the thread; raises the same errors as `flush`."""
+        """See `Tracker.close`."""
         seconds = self._wait if wait is None else wait
         with self._changed:
             self._is_closing = True

@@ -37,18 +37,13 @@ class StoredPoints:
         records = [record for record in records if not self._is_elsewhere.get(_run_written(record))]
         for run_id in {record["run"] for record in records if _is_unfinished_end(record)} - self._has_finished.keys():
             self._has_finished[run_id] = self._finished(run_id)
-        wanted: dict[str, list[str]] = {}
-        for run_id, key in dict.fromkeys((record["run"], key) for record in records for key in _keys(record)):
-            if (run_id, key) not in self._steps:
-                wanted.setdefault(run_id, []).append(key)
-        alike: dict[tuple[str, ...], list[str]] = {}
-        for run_id, keys in wanted.items():
-            alike.setdefault(tuple(keys), []).append(run_id)
-        for keys, run_ids in alike.items():
-            found: dict[tuple[str, str], set[int]] = {(run_id, key): set() for run_id in run_ids for key in keys}
-            for run_id, key, step, _ in self._histories(run_ids, keys):
+        new = {(record["run"], key) for record in records for key in _keys(record)} - self._steps.keys()
+        found: dict[tuple[str, str], set[int]] = {pair: set() for pair in new}
+        runs, keys = (sorted({pair[index] for pair in new}) for index in (0, 1))
+        for run_id, key, step, _ in self._histories(runs, keys) if new else ():
+            if (run_id, key) in new:
                 found[run_id, key].add(step)
-            self._steps |= found
+        self._steps |= found
 
     def without(self, records: Iterable[Record]) -> list[Record]:
         """Return `records` without points that the store had, and without failed ends of finished runs.

@@ -33,11 +33,11 @@ class SystemMonitor:
 
     def _work(self) -> None:
         psutil.cpu_percent()  # The next call returns the mean since this call.
-        while True:
+        is_over = False
+        while not is_over:
             is_over = self._over.wait(self._seconds)
-            self._log({f"system/{key}": value for key, value in self._sample()})
-            if is_over:
-                return
+            with contextlib.suppress(OSError):  # If the disk is full, other records fail too, and are reported.
+                self._log({f"system/{key}": value for key, value in self._sample()})
 
     def _sample(self) -> Iterator[tuple[str, float]]:
         memory, disk, network = psutil.virtual_memory(), psutil.disk_usage(os.sep), psutil.net_io_counters()

@@ -79,21 +79,22 @@ class Tracker:
         """
         self.uri, self.say = uri, say
         self._models = ModelSaver()
-        self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
-        self._resources.enter_context(default_environment(_PATIENCE))
-        self._clock = Clock(newest_start(self._client))
-        self.store = keep_identity(uri, self._client)
-        self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        require_own_folders("runtime.cache", self._folder.parent, self._folder)
-        self._outbox = new_outbox(self._folder, self.store)
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(default_environment(_PATIENCE))
+            self._clock = Clock(newest_start(self._client))
+            self.store = keep_identity(uri, self._client)
+            folder = folder or Path(resources.enter_context(tempfile.TemporaryDirectory()))
+            folder.mkdir(parents=True, exist_ok=True)
+            require_own_folders("runtime.cache", folder.parent, folder)
+            self._outbox = new_outbox(folder, self.store)
+            self._resources = resources.pop_all()
         self.buffer = RecordBuffer(self._outbox)
         self.points = PointLedger()
         self._recorded_params: dict[str, set[str]] = {}
         at_once = 1 if sqlite_path(uri) else REQUESTS_AT_ONCE
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None, at_once)
-        find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
+        find_leftovers = functools.partial(leftover_outboxes, folder, self.store, say)
         self._session: LeaseSession | None = None
         self._recording: list[Callable[[], object]] = []
         self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)

@@ -12,18 +12,18 @@ import shutil
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.sweep.test_kills import numbers as numbers_of
+from tests.sweep.test_kills import rows
 from tests.warm import Warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 RUNS = 4
 SECONDS = 60
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
 STATE = re.compile(r"checkpoints/\w+/state|/locks/|/outbox/|/tables/|summary\.json$")
 """Each kind of these files is damaged in all ways, which are distributed over its files."""
@@ -103,25 +103,11 @@ class Sweep:
                 if os.geteuid() == 0:
                     os.chown(path, 12345, 12345)
 
-    def query(self, query: str) -> list[tuple]:
-        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
-            return database.execute(query).fetchall()
-
-    def numbers(self) -> dict[tuple, float]:
-        """Return all metrics except times, by run, key and step, after checking that there are no duplicates."""
-        found = self.query(
-            "SELECT tags.value, metrics.key, step, metrics.value FROM metrics"
-            " JOIN tags ON tags.run_uuid = metrics.run_uuid WHERE tags.key = 'mlflow.runName'"
-        )
-        twice = [place for place, count in Counter(row[:3] for row in found).items() if count > 1]
-        assert not twice, twice[:3]
-        return {row[:3]: row[3] for row in found if not row[1].startswith(TIMES)}
-
     def check(self, numbers: dict[tuple, float]) -> None:
         """Check that each run exists once, with these numbers."""
-        assert self.query("SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
-        assert self.query("SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
-        assert self.numbers() == numbers
+        assert rows(self.folder, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
+        assert rows(self.folder, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
+        assert numbers_of(self.folder) == numbers
 
 
 def outcome(sweep: Sweep, numbers: dict[tuple, float], name: Path) -> str:
@@ -147,7 +133,7 @@ def outcome(sweep: Sweep, numbers: dict[tuple, float], name: Path) -> str:
 
 def statuses(sweep: Sweep) -> set[str]:
     try:
-        return {status for (status,) in sweep.query("SELECT status FROM runs")}
+        return {status for (status,) in rows(sweep.folder, "SELECT status FROM runs")}
     except sqlite3.Error:
         return set()
 
@@ -164,7 +150,7 @@ def damage_one_by_one(warm: Warm, path: Path, state: str, part: int) -> tuple[Co
     sweep = Sweep(path, warm)
     status, text = sweep.run()
     assert status == 0, text
-    numbers = sweep.numbers()
+    numbers = numbers_of(sweep.folder)
     if state == "interrupted":
         shutil.rmtree(sweep.folder)
         assert sweep.run(checkpoints=6)[0] == -9

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from harness.data.ingest import IngestProgress
-from harness.formatting import millions
 from harness.sweep import display
 from harness.sweep.display import Display
 
@@ -33,30 +32,6 @@ def plain(width: int = 80) -> Display:
 
 def text(display: Display) -> str:
     return display.console.file.getvalue()  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        (0, "0"),
-        (0.4, "0"),
-        (950, "950"),
-        (999.4, "999"),
-        (999.6, "1k"),
-        (1000, "1k"),
-        (21_613, "21.6k"),
-        (999_499, "999k"),
-        (999_500, "1M"),
-        (999_999, "1M"),
-        (3_200_000, "3.2M"),
-        (123_456_789, "123M"),
-        (999_999_999, "1G"),
-        (1e11, "100G"),
-        (2.5e12, "2.5T"),
-    ],
-)
-def test_counts_are_short_and_have_no_exponent(value: float, written: str) -> None:
-    assert millions(value) == written
 
 
 def test_without_a_terminal_training_prints_a_line_every_ten_seconds(clock: Clock) -> None:

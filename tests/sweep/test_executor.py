@@ -10,12 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from harness.config import Config, DataConfig, Loss, RuntimeConfig
-from harness.data.ingest import IngestProgress
 from harness.errors import ConfigError
 from harness.sweep.executor import LocalExecutor, ScanPlan
 from harness.sweep.plan import arrange, prepare
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Measured, Progress, Stopped
+from tests.sweep.folders import config
 
 CSV = "a,b,y\n" + "".join(f"{i % 17},{i % 5 / 3},{2 * (i % 17) + i % 3}\n" for i in range(613))
 
@@ -23,31 +22,18 @@ CSV = "a,b,y\n" + "".join(f"{i % 17},{i % 5 / 3},{2 * (i % 17) + i % 3}\n" for i
 @pytest.fixture
 def plan(write) -> ScanPlan:
     """Four lanes: one stops twice, one diverges, one cannot be trained, and one is the full sample."""
-    path = write(CSV)
-    config = Config(
-        chunksize=10,
-        learning_rate=0.1,
-        epochs=2,
-        seed=0,
-        loss=Loss.mse,
-        data=DataConfig(["a", "b"], "y", str(path)),
-        model={"_target_": "harness.models.mlp", "units": [3]},
-        optimizer={"name": "adam", "beta_1": 0.9},
-        runtime=RuntimeConfig(cache=str(path.parent / "cache")),
-    )
+    model, optimizer = {"_target_": "harness.models.mlp", "units": [3]}, {"name": "adam", "beta_1": 0.9}
+    data = {"features": ["a", "b"]}
+    first = config(write(CSV, "some.csv").parent, epochs=2, data=data, model=model, optimizer=optimizer)
     linear = {"_target_": "harness.models.linear", "init": 0.1}
     configs = [
-        config,
-        replace(config, epochs=1),
-        replace(config, model=linear, optimizer={"name": "sgd"}, learning_rate=1e30),
-        replace(config, chunksize="full", model=linear),
-        replace(config, model={"_target_": "tests.helpers.breaks_in_training"}),
+        first,
+        replace(first, epochs=1),
+        replace(first, model=linear, optimizer={"name": "sgd"}, learning_rate=1e30),
+        replace(first, chunksize="full", model=linear),
+        replace(first, model={"_target_": "tests.helpers.breaks_in_training"}),
     ]
-
-    def quiet(state: IngestProgress) -> None:
-        pass
-
-    (group,) = arrange(prepare(configs, quiet))
+    (group,) = arrange(prepare(configs, lambda state: None))
     return group.plan
 
 
@@ -80,7 +66,7 @@ def test_a_plan_and_its_events_survive_pickling(plan: ScanPlan) -> None:
 @pytest.mark.slow
 def test_a_task_continues_from_the_state_of_another(plan: ScanPlan) -> None:
     lanes = [lane for lane in plan.lanes if "breaks" not in lane.model["_target_"]]
-    plan = replace(plan, lanes=lanes, block_rows=1024)
+    plan = replace(plan, lanes=lanes, runtime=replace(plan.runtime, block_rows=1024))
     first = LocalExecutor("/CPU:0").prepare(plan)
     events = first.run()
     ends = 0

@@ -99,6 +99,9 @@ def test_a_table_that_cannot_be_copied_is_read_where_it_is(
     monkeypatch.setattr("harness.sweep.tasks.local_table.SPARE_BYTES", 1e18)
     with local_copy(table, str(tmp_path), said.append) as read:
         assert read is table
+    with pytest.raises(KeyError) as error, local_copy(table, str(tmp_path / "nowhere"), print):
+        raise KeyError
+    assert error.value.__context__ is None  # The reason would be taken for that of an error in training.
     missing, full = said
     assert missing.startswith(f"the table is not copied to {tmp_path}/nowhere ({tmp_path}/nowhere/harness-")
     assert missing.endswith(": No such file or directory)")

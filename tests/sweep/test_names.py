@@ -15,12 +15,13 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness.cli.predict import load
-from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.config import LogModel
 from harness.config.keys import fitted
 from harness.data.statistics import input_keys
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.runner import train
+from tests.sweep.folders import config
 
 ROWS = 600
 NUMBERS = [
@@ -44,19 +45,9 @@ def frame(*categorical: str) -> pd.DataFrame:
 def trained(folder: Path, data: pd.DataFrame, *categorical: str) -> tuple[Run, MlflowClient]:
     data.to_csv(folder / "some.csv", index=False)
     features = [name for name in data if name != "y"]
-    config = Config(
-        chunksize=50,
-        learning_rate=0.05,
-        epochs=3,
-        seed=0,
-        loss=Loss.mse,
-        data=DataConfig(features, "y", str(folder / "some.csv"), categorical=list(categorical)),
-        model={"_target_": "harness.models.linear", "init": 0.1},
-        optimizer={"name": "adam"},
-        tracking=TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db", log_model=LogModel.all),
-        runtime=RuntimeConfig(cache=str(folder / "cache")),
-    )
-    (run,) = train([config], Display(Console(file=StringIO())), command="harness train")
+    columns, tracking = {"features": features, "categorical": list(categorical)}, {"log_model": LogModel.all}
+    wide = config(folder, 50, 0.05, 3, data=columns, tracking=tracking)
+    (run,) = train([wide], Display(Console(file=StringIO())), command="harness train")
     return run, MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 

@@ -9,30 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.config import Config, DataConfig, FullSample, Loss, ObjectiveConfig, RuntimeConfig, Scaling, TrackingConfig
+from harness.config import DataConfig, FullSample, Loss, ObjectiveConfig, RuntimeConfig, Scaling, TrackingConfig
 from harness.data.tables.pages import PARTS
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.sweep.executor import LocalExecutor
 from harness.sweep.plan import arrange, prepare
 from harness.sweep.scan_loop import prepare_scans
+from tests.sweep.folders import config as small_config
 
 
 @pytest.fixture
 def config(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(103, 3)), columns=["a", "b", "y"])
     frame.to_csv(tmp_path / "some.csv", index=False)
-    return Config(
-        chunksize=10,
-        learning_rate=0.1,
-        epochs=2,
-        seed=0,
-        loss=Loss.mse,
-        data=DataConfig(["a", "b"], "y", str(tmp_path / "some.csv")),
-        model={"_target_": "harness.models.linear", "init": 0.1},
-        optimizer={"name": "adam"},
-        runtime=RuntimeConfig(cache=str(tmp_path)),
-    )
+    return small_config(tmp_path, epochs=2, data={"features": ["a", "b"]})
 
 
 def prepared(configs):

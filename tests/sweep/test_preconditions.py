@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config import RuntimeConfig
 from harness.config.launchers import WorkersConfig
 from harness.errors import ConfigError
 from harness.sweep.display import Display
 from harness.sweep.executor import LocalExecutor
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks.cluster import Workers
+from tests.sweep.folders import config
 
 ELSEWHERE: Any = SimpleNamespace(is_remote=True, close=lambda: None)
 WORKER = {"membership": SimpleNamespace(sweep_id="a sweep")}
@@ -60,17 +61,6 @@ def test_workers_do_not_use_measured_tiles(
 
 def train(folder: Path, lane_tile: int | None, **place: Any) -> None:
     """Train a configuration without data."""
-    config = Config(
-        chunksize=100,
-        learning_rate=0.1,
-        epochs=1,
-        seed=0,
-        loss=Loss.mse,
-        model={"_target_": "harness.models.linear"},
-        optimizer={"name": "adam"},
-        data=DataConfig(features=["x"], target="y", path=str(folder / "none.csv")),
-        runtime=RuntimeConfig(cache=str(folder), lane_tile=lane_tile),
-        tracking=TrackingConfig(uri="http://127.0.0.1:9"),
-    )
+    one = config(folder, runtime={"lane_tile": lane_tile}, tracking={"uri": "http://127.0.0.1:9"})
     with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder, **place) as sweep:
-        sweep.train([config])
+        sweep.train([one])

@@ -6,6 +6,7 @@ No worker trains anything.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -15,14 +16,15 @@ import pytest
 from rich.console import Console
 
 from harness.cli.work import work
-from harness.config import Config, DataConfig, Loss, RuntimeConfig
+from harness.config import Config
 from harness.data.tables.builder import find_table
 from harness.errors import ConfigError
 from harness.sweep.display import Display
-from harness.sweep.tasks import preparation
+from harness.sweep.tasks import preparation, supervisor
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import Job, TaskFiles
 from harness.sweep.tasks.preparation import tables_on
+from tests.sweep.folders import config as small_config
 
 
 class Elsewhere(Cluster):
@@ -31,7 +33,8 @@ class Elsewhere(Cluster):
     name, is_remote, seconds, tasks = "a cluster", True, 0.0, None
 
     def __init__(self, *fates: str) -> None:
-        self._fates, self.submitted = iter(fates), list[int]()
+        self._fates, self.submitted, self.stops = iter(fates), list[int](), list[bool]()
+        self.hangs = "hangs" in fates
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         for task in tasks:
@@ -44,33 +47,25 @@ class Elsewhere(Cluster):
                     task.note_exit(2)
                 finally:
                     os.chdir(here)
-            else:
+            elif not self.hangs:
                 task.note_exit(int(fate))
             yield task, Job(str(task.number), str(logs / f"{task.number}.log"))
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        return {}
+        if jobs and self.hangs:
+            signal.raise_signal(signal.SIGINT)
+        return dict.fromkeys(jobs, "running") if self.hangs else {}
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
-        pass
+        self.stops.append(kill)
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(preparation, "PARSED_HERE", 1)
-    monkeypatch.setattr(preparation, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.0)
     (tmp_path / "some.csv").write_text("x,y\n" + "1,2\n3,4\n" * 500)
-    return Config(
-        chunksize=10,
-        learning_rate=0.1,
-        epochs=1,
-        seed=0,
-        loss=Loss.mse,
-        data=DataConfig(features=["x"], target="y", path=str(tmp_path / "some.csv")),
-        model={"_target_": "harness.models.linear"},
-        optimizer={"name": "sgd"},
-        runtime=RuntimeConfig(cache=str(tmp_path / "cache")),
-    )
+    return small_config(tmp_path)
 
 
 def prepared(cluster: Cluster, *configs: Config) -> str:
@@ -119,3 +114,10 @@ def test_small_sources_are_parsed_by_the_driver(config: Config, monkeypatch: pyt
     cluster = Elsewhere()
     assert prepared(cluster, config) == ""
     assert cluster.submitted == []
+
+
+def test_a_second_interrupt_kills_the_workers(config: Config) -> None:
+    cluster = Elsewhere("hangs")
+    with pytest.raises(KeyboardInterrupt):
+        prepared(cluster, config)
+    assert cluster.stops == [False, True]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.sweep.display import Display
 from harness.sweep.preview import preview
-from tests.sweep.test_resume import Folder
+from tests.sweep.folders import Folder
 
 WIDTH = 200
 
@@ -22,9 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return Folder(tmp_path)
 
 
-def said_of(folder: Folder, *configs) -> list[str]:
+def said_of(folder: Folder, *configs, one_by_one: bool = False) -> list[str]:
     console = Console(file=StringIO(), width=WIDTH)
-    preview(configs, Display(console))
+    preview(configs, Display(console), one_by_one=one_by_one)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -51,6 +51,20 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
     assert [line.split(":")[0] for line in said[-4:]] == ["time", "alone", "memory", "disk"]
     assert folder.numbers() == before
     assert len(folder.records("sweep")) == 1
+
+
+def test_runs_that_are_trained_one_by_one_have_scans_of_their_own(folder: Folder) -> None:
+    configs = [folder.config(100, epochs=1), folder.config("full"), folder.config(100, epochs=3)]
+    folder.train([folder.config(100, rate=0.1)])
+    said = said_of(folder, *configs, folder.config(100, rate=0.1), one_by_one=True)
+    assert "This launcher trains each run on its own, one after another." in said
+    assert [line.partition(",")[0] for line in said if line.startswith("scan")] == [
+        "scans 1 to 2: some.csv",
+        "scan 3: some.csv",
+    ]
+    assert [line.rpartition(", ")[2] for line in said if line.startswith("scan")] == ["1 or 3 epochs", "2 epochs"]
+    cohorts = [line.split()[:8] for line in said if line.startswith(("  chunk", "  full"))]
+    assert cohorts == [[chunk, "linear", "adam", "mse", "1", "1", "1", "8"] for chunk in ("chunk=100", "full")]
 
 
 def test_finished_runs_need_no_scan(folder: Folder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 from tests import ray_cluster, servers
 from tests.sweep.test_kills import numbers, rows
-from tests.sweep.test_workers import RUN, RUNS, WORDS, tasks
+from tests.sweep.test_workers import RUN, RUNS, WORDS, driving, tasks
 from tests.warm import Warm
 
 pytestmark = [
@@ -40,19 +39,6 @@ SECONDS = 400
 def cluster() -> Iterator[ray_cluster.RayCluster]:
     with ray_cluster.running() as made:
         yield made
-
-
-@contextlib.contextmanager
-def driving(folder: Path, words: list[str]) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-P", "-m", "harness", *words]
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
 
 
 def test_a_worker_finds_a_bad_row_before_any_task_starts(cluster: ray_cluster.RayCluster, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 
-from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, LogModel
 from harness.config.schema import OWN_TAGS
 from harness.runtime import gpu_facts
 from harness.sweep import run_fields
@@ -29,6 +29,7 @@ from harness.training.cohort import Cohort
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
 from harness.training.strategy import Strategy
 from harness.training.update_memory import UpdateMemory
+from tests.sweep.folders import config
 
 
 def build_local(inputs: int) -> keras.Model:
@@ -50,18 +51,7 @@ class Recording:
         self.uri = f"sqlite:///{path}/mlflow.db"
 
     def config(self, epochs: int) -> Config:
-        return Config(
-            chunksize=10,
-            learning_rate=0.1,
-            epochs=epochs,
-            seed=0,
-            loss=Loss.mse,
-            data=DataConfig(["x"], "y", str(self.path / "some.csv"), log_columns=[]),
-            model={"_target_": "harness.models.linear", "init": 0.1},
-            optimizer={"name": "adam"},
-            tracking=TrackingConfig(uri=self.uri),
-            runtime=RuntimeConfig(cache=str(self.path / "cache")),
-        )
+        return config(self.path, epochs=epochs)
 
     def runs(self, *epochs: int) -> list[Run]:
         return prepare([self.config(count) for count in epochs], lambda state: None)

@@ -10,19 +10,18 @@ import shutil
 import signal
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, LogModel
 from harness.data.blocks import Block, Blocks
 from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError
@@ -31,9 +30,8 @@ from harness.sweep import batch, scan_loop
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.claims import claim_of
 from harness.sweep.display import Display
-from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, locks_of
-from harness.sweep.runner import Sweep, train
+from harness.sweep.runner import Sweep
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.run_search import REPRODUCES
@@ -42,63 +40,11 @@ from harness.training.events import Event, Progress
 from harness.training.feed import FeedLimits
 from harness.training.tile import Tile
 from harness.training.trainer import Scan
-
-CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
+from tests.sweep.folders import Folder
 
 
-class Folder:
-    """A folder with a file, a store, a cache and one sweep folder per call."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.uri = path, f"sqlite:///{path}/mlflow.db"
-        (path / "some.csv").write_text(CSV)
-        self.said = ""
-        self._calls = itertools.count()
-
-    def config(self, chunk: int | str = 100, rate: float = 0.01, epochs: int = 2, **more: object) -> Config:
-        keep = more.pop("log_model", LogModel.best)
-        rerun = more.pop("rerun", False)
-        values = {"model": {"_target_": "harness.models.linear", "init": 0.1}, "optimizer": {"name": "adam"}} | more
-        return Config(
-            chunksize=chunk,
-            learning_rate=rate,
-            epochs=epochs,
-            seed=0,
-            loss=Loss.mse,
-            data=DataConfig(features=["x"], target="y", path=str(self.path / "some.csv")),
-            tracking=TrackingConfig(uri=self.uri, log_model=keep),  # type: ignore[arg-type]
-            runtime=RuntimeConfig(cache=str(self.path / "cache"), block_rows=1024, rerun=rerun),  # type: ignore[arg-type]
-            **values,  # type: ignore[arg-type]
-        )
-
-    def train(self, configs: Sequence[Config], *, alone: bool = False, **tags: str) -> list[Run]:
-        console = Console(file=StringIO(), width=200)
-        folder = None if alone else self.path / "multirun" / str(next(self._calls))
-        try:
-            return train(configs, Display(console), command="harness train -m ...", folder=folder, tags=tags)
-        finally:
-            self.said = console.file.getvalue()  # type: ignore[attr-defined]
-
-    def records(self, kind: str = "run") -> list[Record]:
-        return list(MlflowClient(self.uri).search_runs(["1"], f"tags.kind = '{kind}'"))
-
-    def locks(self) -> RunLocks:
-        return locks_of(self.uri, MlflowClient(self.uri))
-
-    def statuses(self, kind: str = "run") -> list[str]:
-        return sorted(record.info.status for record in self.records(kind))
-
-    def numbers(self, records: Sequence[Record] | None = None) -> dict[tuple[str, str], list]:
-        """Steps and values of all metrics except times, by run and key; no step occurs twice."""
-        client, found = MlflowClient(self.uri), {}
-        for record in self.records() if records is None else records:
-            for key in record.data.metrics:
-                points = client.get_metric_history(record.info.run_id, key)
-                assert max(Counter(point.step for point in points).values()) == 1
-                if not key.startswith(TIMES):
-                    found[record.info.run_name, key] = sorted((point.step, point.value) for point in points)
-        return found
+def locks_in(folder: Folder) -> RunLocks:
+    return locks_of(folder.uri, MlflowClient(folder.uri))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -114,32 +60,32 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
+class After(StopRequest):
+    """A request that comes after this many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    def __bool__(self) -> bool:
+        self._looks -= 1
+        if self._looks == 0:
+            self.number = signal.SIGINT
+        return super().__bool__()
+
+
 @pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
-    """Simulate Ctrl-C after a number of blocks and epochs."""
+def interrupt(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Train configurations, but simulate Ctrl-C after a number of blocks and epochs."""
     block_by_block = functools.partial(Scan, feed_limits=FeedLimits(span_blocks=1))
     monkeypatch.setattr("harness.sweep.executor.Scan", block_by_block)
 
-    class After(StopRequest):
-        def __init__(self, looks: int | None) -> None:
-            super().__init__()
-            self._looks = looks
+    def run(configs: Sequence[Config], looks: int, **options: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(scan_loop, "defer_signals", lambda: contextlib.nullcontext(After(looks)))
+            with pytest.raises(KeyboardInterrupt):
+                folder.train(configs, **options)
 
-        def __bool__(self) -> bool:
-            if self._looks is not None:
-                self._looks -= 1
-                if self._looks == 0:
-                    self.number = 2
-            return super().__bool__()
-
-    def arm(looks: int | None) -> None:
-        @contextlib.contextmanager
-        def deferred() -> Iterator[StopRequest]:
-            yield After(looks)
-
-        monkeypatch.setattr(scan_loop, "defer_signals", deferred)
-
-    return arm
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +103,11 @@ def several(folder: Folder) -> list[Config]:
 
 
 def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
-    folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None]
+    folder: Folder, undisturbed: Folder, interrupt: Callable[..., None]
 ) -> None:
     ids: list[str] = []
     for looks in (3, 7, None):
-        stop_after(looks)
-        with contextlib.nullcontext() if looks is None else pytest.raises(KeyboardInterrupt):
-            folder.train(several(folder))
+        interrupt(several(folder), looks) if looks else folder.train(several(folder))
         now = sorted(record.info.run_id for record in [*folder.records(), *folder.records("sweep")])
         assert ids in ([], now)
         ids = now
@@ -257,11 +201,8 @@ def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_reproduction_resumes(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    stop_after(3)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
-    stop_after(None)
+def test_an_interrupted_reproduction_resumes(folder: Folder, interrupt: Callable[..., None]) -> None:
+    interrupt([folder.config(rerun=True)], 3, alone=True, **{REPRODUCES: "another"})
     folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
     assert "resume: continuing from the checkpoint" in folder.said
     assert folder.statuses() == ["FINISHED"]
@@ -285,18 +226,15 @@ def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None
 @pytest.mark.slow
 def test_a_run_on_a_gpu_is_continued_only_in_a_tile_of_the_same_length(
     folder: Folder,
-    stop_after: Callable[[int | None], None],
+    interrupt: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     tile: int,
     statuses: list[str],
 ) -> None:
     monkeypatch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "GPU (a card)"))
-    stop_after(7)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train([folder.config()], alone=True)
+    interrupt([folder.config()], 7, alone=True)
     assert [(run.data.tags["tile"], bool(run.data.metrics)) for run in folder.records()] == [("8", True)]
     shutil.rmtree(folder.path / "cache" / "checkpoints")
-    stop_after(None)
     monkeypatch.setattr("harness.training.arrangement.tile_length", lambda *_, **__: tile)
     folder.train([folder.config()], alone=True)
     assert folder.statuses() == statuses
@@ -316,7 +254,7 @@ def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder:
 def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_over(
     folder: Folder,
     undisturbed: Folder,
-    stop_after: Callable[[int | None], None],
+    interrupt: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     damaged: list[str],
     use_tables: bool,
@@ -324,9 +262,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     """What was delivered after the checkpoint is not recorded twice, whether with SQL or with MLflow's client."""
     if not use_tables:
         monkeypatch.setattr(LocalStore, "at", lambda uri: None)
-    stop_after(15)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(several(folder))
+    interrupt(several(folder), 15)
     ids = {record.info.run_id for record in folder.records()}
     delivered = folder.numbers()
     assert len(delivered) > 5
@@ -335,7 +271,6 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    stop_after(None)
     folder.train(several(folder))
     for name in damaged:
         assert f"{name} is damaged. Moved to {name}.damaged." in folder.said
@@ -347,23 +282,20 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     assert not list((folder.path / "cache" / "checkpoints").glob("*"))
 
 
-def stopped_after_a_reused_run(folder: Folder, stop_after: Callable[[int | None], None]) -> list[Config]:
+def stopped_after_a_reused_run(folder: Folder, interrupt: Callable[..., None]) -> list[Config]:
     """Stop a sweep of a run that has a result and a new run; return their configurations."""
     folder.train([folder.config(500, rate=1e30)], alone=True)
     configs = [folder.config(500, rate=1e30), folder.config()]
-    stop_after(3)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs)
-    stop_after(None)
+    interrupt(configs, 3)
     return configs
 
 
 @pytest.mark.slow
 def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+    folder: Folder, interrupt: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For example, because less memory is available than before."""
-    configs = stopped_after_a_reused_run(folder, stop_after)
+    configs = stopped_after_a_reused_run(folder, interrupt)
 
     def refuse(*_: object) -> None:
         raise ConfigError("runtime.device_memory_mb: not enough.")
@@ -382,20 +314,17 @@ def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
 def test_lost_records_are_recreated(
     folder: Folder,
     undisturbed: Folder,
-    stop_after: Callable[[int | None], None],
+    interrupt: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     lost: str,
 ) -> None:
     """For example, because their outbox was removed."""
     monkeypatch.setattr(Checkpoint, "due", True)
-    stop_after(15)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(several(folder))
+    interrupt(several(folder), 15)
     with closing(sqlite3.connect(folder.path / "mlflow.db")) as store, store:
         for table in ("metrics", "latest_metrics"):
             interrupted = "run_uuid IN (SELECT run_uuid FROM runs WHERE status = 'KILLED')"
             store.execute(f"DELETE FROM {table} WHERE {lost} AND {interrupted}")
-    stop_after(None)
     folder.train(several(folder))
     assert "runs are missing from the store)" in folder.said
     assert "resume: starting over" in folder.said
@@ -439,7 +368,7 @@ def test_a_table_found_damaged_in_a_scan_is_rebuilt(
 @pytest.mark.parametrize("rerun", [False, True])
 @pytest.mark.slow
 def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_rebuilt(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch, rerun: bool
+    folder: Folder, interrupt: Callable[..., None], monkeypatch: pytest.MonkeyPatch, rerun: bool
 ) -> None:
     """Training starts over in the same runs, and counts their points from the beginning."""
     monkeypatch.setattr(Checkpoint, "due", True)
@@ -455,11 +384,8 @@ def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_rebuilt(
 
     monkeypatch.setattr(Scan, "run", train_until_damaged)
     configs = [folder.config(rerun=rerun), folder.config(500, rerun=rerun)]
-    stop_after(15)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs)
+    interrupt(configs, 15)
     assert " is damaged: x." in folder.said
-    stop_after(None)
     folder.train(configs)
     assert "resume: continuing from the checkpoint" in folder.said
     assert folder.statuses() == ["FINISHED"] * 2
@@ -471,10 +397,10 @@ def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
 ) -> None:
     save = Checkpoint.save
 
-    def save_until_full(self: Checkpoint, saved: Saved) -> None:
+    def save_until_full(self: Checkpoint, saved: Saved, *check: Callable[[], object]) -> None:
         if all(run["status"] for run in saved.facts["recorder"]["runs"].values()):
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(self, saved)
+        save(self, saved, *check)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", save_until_full)
@@ -488,7 +414,7 @@ def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
     with Tracker(folder.uri, "harness", folder.path / "cache" / "outbox") as tracker:
-        with folder.locks() as locks:
+        with locks_in(folder) as locks:
             common = {"kind": "run", "signature": "0" * 16, **locks.owner}
         gone = tracker.start_run("gone", {}, common)
         busy = tracker.start_run("busy", {}, common | {"signature": "1" * 16})
@@ -496,7 +422,7 @@ def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
         unseen = tracker.start_run("unseen", {}, common | {"claims": "in another folder"})
         foreign = tracker.start_run("foreign", {}, {})
         claim = claim_of("1" * 16, tracker.experiment_id)
-    with folder.locks() as claims:
+    with locks_in(folder) as claims:
         assert claims.take([claim]) == {claim}
         folder.train([folder.config()])
     client = MlflowClient(folder.uri)
@@ -512,7 +438,7 @@ def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monk
     client = MlflowClient(folder.uri)
     client.update_run(first.run_id, status="RUNNING")
     configs, answer = [folder.config(epochs=1), folder.config(500)], []
-    with folder.locks() as claims:
+    with locks_in(folder) as claims:
         claims.take([claim_of(first.signature, "1")])
         thread = threading.Thread(target=lambda: answer.extend(folder.train(configs)))
         thread.start()
@@ -566,20 +492,16 @@ def from_elsewhere(folder: Folder, configs: Sequence[Config]) -> list[Config]:
 
 @pytest.mark.slow
 def test_a_checkpoint_is_kept_when_another_process_has_finished_some_of_its_runs(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+    folder: Folder, interrupt: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best model and the test metrics of the run that ended before the kill are only in the checkpoint."""
     configs = [folder.config(100, rate=0.1, epochs=1), folder.config(), folder.config(500)]
     configs += [folder.config(100, rate=0.001), folder.config("full")]
     configs = [replace(config, data=replace(config.data, test=0.2)) for config in configs]
-    (folder.path / "undisturbed").mkdir()
     undisturbed = Folder(folder.path / "undisturbed")
     own = replace(configs[0].tracking, uri=undisturbed.uri)
     undisturbed.train([replace(config, tracking=own) for config in configs], alone=True)
-    stop_after(7)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs, alone=True)
-    stop_after(None)
+    interrupt(configs, 7, alone=True)
     ids = {run.run_id for run in folder.train(from_elsewhere(folder, configs[1:3]), alone=True)}
 
     def ends() -> list[tuple]:
@@ -590,9 +512,7 @@ def test_a_checkpoint_is_kept_when_another_process_has_finished_some_of_its_runs
     advance = Tile.advance
     monkeypatch.setattr(Tile, "advance", lambda self, block: trained.add(self._chunk) or advance(self, block))
     for looks, ended in (2, "1 of 5 runs had ended, and another process has finished 2 since\n"), (None, "3 of 5 "):
-        stop_after(looks)
-        with pytest.raises(KeyboardInterrupt) if looks else contextlib.nullcontext():
-            folder.train(configs, alone=True)
+        interrupt(configs, looks, alone=True) if looks else folder.train(configs, alone=True)
         assert f"resume: continuing from the checkpoint; {ended}" in folder.said
     assert 500 not in trained
     assert ends() == before
@@ -607,18 +527,15 @@ def test_a_checkpoint_is_kept_when_another_process_has_finished_some_of_its_runs
 
 @pytest.mark.slow
 def test_what_a_lost_checkpoint_contained_is_not_mistaken_for_the_result_of_another_process(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+    folder: Folder, interrupt: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if the process that sets the checkpoint aside is killed before it trains."""
     configs = [folder.config(epochs=1), folder.config("full", rate=1e-4)]
     monkeypatch.setattr(Checkpoint, "due", True)
-    stop_after(10)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs)
+    interrupt(configs, 10)
     assert folder.statuses() == ["FINISHED", "KILLED"]
     (last,) = (folder.path / "cache" / "checkpoints").glob("*/state")
     last.rename(last.with_name("state.damaged"))
-    stop_after(None)
     folder.train(configs)
     assert "resume: continuing from the checkpoint; 0 of 2 runs had ended\n" in folder.said
     assert folder.statuses() == ["FINISHED"] * 2
@@ -631,7 +548,7 @@ def test_what_a_lost_checkpoint_contained_is_not_mistaken_for_the_result_of_anot
 
 @pytest.mark.slow
 def test_what_another_process_has_continued_is_not_recorded_twice(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+    folder: Folder, interrupt: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs = [folder.config(), folder.config(500)]
 
@@ -641,16 +558,11 @@ def test_what_another_process_has_continued_is_not_recorded_twice(
 
     with monkeypatch.context() as patch:
         patch.setattr(RecordBuffer, "release", die)  # The records are in the checkpoint, but not in the store.
-        stop_after(7)
-        with pytest.raises(KeyboardInterrupt):
-            folder.train(configs, alone=True)
+        interrupt(configs, 7, alone=True)
     assert folder.numbers() == {}
-    stop_after(7)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(from_elsewhere(folder, configs), alone=True)
+    interrupt(from_elsewhere(folder, configs), 7, alone=True)
     assert folder.statuses() == ["KILLED"] * 2
     assert len(folder.numbers()) > 0
-    stop_after(None)
     folder.train(configs, alone=True)
     assert "resume: continuing from the checkpoint" in folder.said
     assert folder.statuses() == ["FINISHED"] * 2
@@ -658,21 +570,18 @@ def test_what_another_process_has_continued_is_not_recorded_twice(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    stop_after(3)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train([folder.config()])
+def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, interrupt: Callable[..., None]) -> None:
+    interrupt([folder.config()], 3)
     (record,) = folder.records()
     MlflowClient(folder.uri).delete_run(record.info.run_id)
-    stop_after(None)
     folder.train([folder.config()])
     assert "cannot be used (1 run no longer in the store)\nresume: starting over\n" in folder.said
     assert folder.statuses() == ["FINISHED"]
 
 
 @pytest.mark.slow
-def test_a_stopped_sweep_keeps_the_results_it_reused(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    configs = stopped_after_a_reused_run(folder, stop_after)
+def test_a_stopped_sweep_keeps_the_results_it_reused(folder: Folder, interrupt: Callable[..., None]) -> None:
+    configs = stopped_after_a_reused_run(folder, interrupt)
     assert [run.status for run in folder.train(configs)] == ["FAILED", "FINISHED"]
     (summary,) = folder.records("sweep")
     assert summary.info.status == "FAILED"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import psutil
 import pytest
 
 from tests import servers, slurm
+from tests.sweep import test_workers
 from tests.sweep.test_kills import numbers, rows
 from tests.sweep.test_workers import RUN, RUNS, WORDS, tasks
 from tests.warm import Warm
@@ -50,18 +49,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]
 
 @contextlib.contextmanager
 def driving(folder: Path, cluster: slurm.Slurm, words: list[str], code: str = "") -> Iterator[subprocess.Popen]:
-    command = [sys.executable, *(["-c", code] if code else ["-P", "-m", "harness"]), *words]
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=os.environ | cluster.environment
-        )
-    try:
-        yield process
-    finally:
-        cluster.run("scancel", "--me")
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
+    with test_workers.driving(folder, words, code, cluster.environment) as process:
+        try:
+            yield process
+        finally:
+            cluster.run("scancel", "--me")
 
 
 def worker_of(order: Path) -> psutil.Process | None:

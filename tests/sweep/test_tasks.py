@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,16 +24,17 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness.cli.work import work
-from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, LogModel
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.runtime.state_files import write_json
 from harness.sweep.code_version import packages
 from harness.sweep.display import Display
+from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.runner import Sweep
-from harness.sweep.tasks import driver, worker
+from harness.sweep.tasks import driver, supervisor, worker
 from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles, TaskHeld
@@ -42,8 +42,8 @@ from harness.sweep.tasks.local_table import Passes, local_copy
 from harness.sweep.tasks.order import (
     KIND,
     REFUSED,
+    RunOrder,
     TaskRefused,
-    code_digest,
     configs_of,
     new_order,
     read_order,
@@ -53,45 +53,20 @@ from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.tracking.tracker import Tracker
+from tests.sweep.folders import Folder, config
 
-CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
+MEMBERSHIP = Membership("0" * 32, Rules([None, 0], True, None, ["a"]))
 
 
-class Store:
-    """A folder with a file, a store and a cache."""
+class Store(Folder):
+    """A folder for sweeps of lanes that are tiles of their own."""
 
-    def __init__(self, path: Path) -> None:
-        path.mkdir(exist_ok=True)
-        self.path, self.uri = path, f"sqlite:///{path}/mlflow.db"
-        (path / "some.csv").write_text(CSV)
-
-    def config(self, chunk: int | str, rate: float, epochs: int = 2, name: str | None = None) -> Config:
-        return Config(
-            chunksize=chunk,
-            learning_rate=rate,
-            epochs=epochs,
-            seed=0,
-            loss=Loss.mse,
-            data=DataConfig(features=["x"], target="y", path=str(self.path / "some.csv"), test=0.1),
-            model={"_target_": "harness.models.mlp", "units": [2]},
-            optimizer={"name": "adam"},
-            tracking=TrackingConfig(uri=self.uri, log_model=LogModel.best, name=name),
-            runtime=RuntimeConfig(cache=str(self.path / "cache"), lane_tile=1, time_alone=False),
+    def config(self, chunk: int | str, rate: float, epochs: int = 2, name: str | None = None) -> Config:  # type: ignore[override]
+        model, runtime = {"_target_": "harness.models.mlp", "units": [2]}, {"lane_tile": 1, "time_alone": False}
+        tracking = {"log_model": LogModel.best, "name": name}
+        return config(
+            self.path, chunk, rate, epochs, model=model, data={"test": 0.1}, runtime=runtime, tracking=tracking
         )
-
-    def numbers(self) -> dict[tuple[str, str], list]:
-        """All metrics except times, by run and key, after checking that there are no duplicate points."""
-        client, found = MlflowClient(self.uri), {}
-        runs = client.search_runs(["1"], "tags.kind = 'run'")
-        assert len({run.data.tags["signature"] for run in runs}) == len(runs)
-        for run in runs:
-            for key in run.data.metrics:
-                points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
-                assert len(dict(points)) == len(points)
-                if not key.startswith(TIMES):
-                    found[run.info.run_name, key] = sorted(points)
-        return found
 
 
 class Inside(Cluster):
@@ -160,7 +135,8 @@ def here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
         patch.setattr("harness.sweep.runner.publish_report", lambda *others: None)
-        patch.setattr(driver, "POLL_SECONDS", 0.0)
+        for module in (driver, supervisor):
+            patch.setattr(module, "POLL_SECONDS", 0.0)
         patch.setattr(worker, "LOCK_SECONDS", 0.2)
         yield
 
@@ -178,6 +154,11 @@ def sweep(store: Store, cluster: Inside | None, folder: str = "sweep") -> tuple[
     return runs, console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def lose_driver(store: Store, cluster: Inside) -> None:
+    with pytest.raises(OSError, match="the driver dies"):
+        sweep(store, cluster, "before")
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, here: None) -> tuple[Store, list[Run]]:
     """The same sweep in one process."""
@@ -186,7 +167,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, here: None) -> tuple[Store, 
 
 
 def with_models(store: Store) -> list[str | None]:
-    runs = MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+    runs = store.records()
     names = [run.info.run_name for run in runs if run.outputs and run.outputs.model_outputs]
     assert len(names) == 1
     return names
@@ -196,8 +177,8 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
     """Check that the store has what one process would have recorded."""
     assert store.numbers() == alone[0].numbers()
     client = MlflowClient(store.uri)
-    (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
-    runs = client.search_runs(["1"], "tags.kind = 'run'")
+    (summary,) = store.records("sweep")
+    runs = store.records()
     assert {run.data.tags["sweep"] for run in runs} == {summary.info.run_id}
     assert {run.info.status for run in [summary, *runs]} == {"FINISHED"}
     assert with_models(store) == with_models(alone[0])
@@ -256,10 +237,8 @@ def test_a_task_that_fails_three_times_fails_its_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fates", [["works", "driver dies"], ["works", "works, then the driver dies"], ["driver dies"]])
 def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside(*fates), "before")
-    statuses = {run.info.status for run in MlflowClient(store.uri).search_runs(["1"])}
-    assert "RUNNING" not in statuses
+    lose_driver(store, Inside(*fates))
+    assert "RUNNING" not in {*store.statuses(), *store.statuses("sweep")}
     cluster = Inside(tasks=5)  # The tasks are those of the first driver.
     runs = sweep(store, cluster)[0]
     done = sum("works" in fate for fate in fates)
@@ -274,10 +253,8 @@ def test_a_worker_that_dies_before_its_result_leaves_all_to_the_next(
 ) -> None:
     """The store has all runs, but only the worker's checkpoint has the best model and the metrics on the test set."""
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside("dies before its result", tasks=1), "before")
-    states = {run.info.status for run in MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")}
-    assert states == {"FINISHED"}
+    lose_driver(store, Inside("dies before its result", tasks=1))
+    assert {*store.statuses()} == {"FINISHED"}
     cluster = Inside(tasks=1)
     runs, said = sweep(store, cluster)
     assert cluster.submitted == [1]
@@ -291,15 +268,14 @@ def test_the_next_driver_has_other_code_and_another_summary(
     tmp_path: Path, alone: tuple[Store, list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside("works", "driver dies"), "before")
+    lose_driver(store, Inside("works", "driver dies"))
     client = MlflowClient(store.uri)
-    (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
+    (summary,) = store.records("sweep")
     client.delete_run(summary.info.run_id)
     monkeypatch.setattr("harness.sweep.tasks.order.code_digest", lambda: "newer")
     sweep(store, Inside())
-    (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
-    runs = client.search_runs(["1"], "tags.kind = 'run'")
+    (summary,) = store.records("sweep")
+    runs = store.records()
     assert all(summary.info.run_id in run.data.tags["sweep"].split(",") for run in runs)
     assert {run.info.status for run in [summary, *runs]} == {"FINISHED"}
     assert store.numbers() == alone[0].numbers()
@@ -308,8 +284,7 @@ def test_the_next_driver_has_other_code_and_another_summary(
 @pytest.mark.slow
 def test_a_worker_that_only_its_lock_shows_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside("driver dies"), "before")
+    lose_driver(store, Inside("driver dies"))
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
     held, looks, cluster = contextlib.ExitStack(), itertools.count(), Inside()
     held.enter_context(TaskFiles(path).hold(0))
@@ -406,8 +381,7 @@ def test_a_result_that_the_store_does_not_confirm_is_not_believed(
     tmp_path: Path, alone: tuple[Store, list[Run]]
 ) -> None:
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside("works", "driver dies"), "before")
+    lose_driver(store, Inside("works", "driver dies"))
     client = MlflowClient(store.uri)
     (lost, *_) = client.search_runs(["1"], "attributes.status = 'FINISHED' and tags.kind = 'run'")
     client.delete_run(lost.info.run_id)
@@ -420,17 +394,16 @@ def test_a_result_that_the_store_does_not_confirm_is_not_believed(
 @pytest.mark.slow
 def test_workers_that_differ_refuse(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     store = Store(tmp_path)
-    with pytest.raises(OSError, match="the driver dies"):
-        sweep(store, Inside("driver dies"))
+    lose_driver(store, Inside("driver dies"))
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
     files, order, console = TaskFiles(path), read_order(path), Console(file=StringIO())
-    other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
+    other = replace(order, runs=[replace(run, signature="another") for run in order.runs])
     with pytest.raises(TaskRefused, match="is a different run here: its data or its model's source differs"):
-        worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
+        worker.work(files, other, configs_of(order), console)
     with files.hold(0), pytest.raises(SystemExit, match=r"^75$"):
         work(path, trust=False)
     assert capsys.readouterr().err == "harness: task 1 is held by another worker.\n"
-    assert not MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+    assert not store.records()
 
 
 @pytest.mark.slow
@@ -458,7 +431,7 @@ def test_other_code_or_packages_are_refused_by_name(tmp_path: Path, capsys: pyte
         ({"code": "other", "commits": "harness==c0ffee\n"}, "differs from the driver's (harness c0ffee)."),
         (None, "1.json was written by another version of harness."),
     ):
-        write_json(tmp_path / "1.json", KIND if differs else "task 1", {**order, **(differs or {})})
+        write_json(tmp_path / "1.json", KIND if differs else "task 1", asdict(order) | (differs or {}))
         with pytest.raises(SystemExit, match=f"^{REFUSED}$"):
             work(tmp_path / "1.json", trust=False)
         assert said in capsys.readouterr().err
@@ -482,22 +455,9 @@ def test_a_store_that_is_away_is_no_failure(
     def fail(*others: object) -> None:
         raise error
 
-    config = Store(tmp_path).config(50, 0.1)
-    order = {
-        "number": 1,
-        "folder": str(tmp_path),
-        "sweep_id": "0" * 32,
-        "search": "",
-        "command": "",
-        "code": code_digest(),
-        "commits": "",
-        "packages": packages(),
-        "scratch": "",
-    }
-    rules = {"split": [], "has_one_loss": True, "trial_seed": None, "shared": []}
-    run = {"signature": "", "name": "", "command": "", "config": config_yaml(config)}
-    write_order(tmp_path / "1.json", {**order, "rules": rules, "runs": [run]})  # type: ignore[typeddict-item]
     monkeypatch.chdir(tmp_path)
+    run = RunOrder("", "", "", config_yaml(Store(tmp_path).config(50, 0.1)))
+    write_order(tmp_path / "1.json", new_order(1, [run], "", [], membership=MEMBERSHIP))
     monkeypatch.setattr(worker, "work", fail)
     with pytest.raises(code, match="75" if code is SystemExit else str(error)):
         work(tmp_path / "1.json", trust=False)
@@ -512,15 +472,17 @@ def test_a_store_in_a_file_is_refused_with_remote_workers(tmp_path: Path) -> Non
 
 
 def test_orders_hold_configurations_exactly(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    config = replace(store.config(50, 0.1 + 0.2), model={"_target_": "harness.models.mlp", "units": [3, 1]})
-    text = json.dumps({"number": 1, "runs": [{"config": config_yaml(config)}]})
-    assert configs_of(json.loads(text)) == [config]
+    model = {"_target_": "harness.models.mlp", "units": [3, 1]}
+    exact = replace(Store(tmp_path).config(50, 0.1 + 0.2), model=model)
+    order = new_order(1, [RunOrder("a", "b", "c", config_yaml(exact))], "", [], membership=MEMBERSHIP)
+    write_order(tmp_path / "1.json", order)
+    assert read_order(tmp_path / "1.json") == order
+    assert configs_of(order) == [exact]
     with pytest.raises(ConfigError, match=r"^Task 1 has no runs\.$"):
-        configs_of({**json.loads(text), "runs": []})
+        configs_of(replace(order, runs=[]))
     for damaged in ("", "[1]", "epochs: 1", "data: {}\nruntime: {}\ntracking: 1"):
         with pytest.raises(ConfigError):
-            configs_of({**json.loads(text), "runs": [{"config": damaged}]})
+            configs_of(replace(order, runs=[replace(order.runs[0], config=damaged)]))
 
 
 def run_of(name: str, epochs: int) -> Run:
@@ -556,4 +518,4 @@ def test_what_is_shown_of_tasks() -> None:
         "5     node-1              0/1                    pending (JobHeldUser)",
         "1     node-1              1/1                    ended",
     ]
-    assert progress_of(rows, 5) == "4 tasks to go, 2/5 runs, 2.5M rows/s"
+    assert progress_of(rows) == "4 tasks to go, 2/6 runs, 2.5M rows/s"

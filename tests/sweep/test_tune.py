@@ -23,8 +23,9 @@ from harness.sweep.tune import tune
 from harness.training.clocks import Clocks
 from harness.training.events import Event, OutOfMemory, Progress
 from harness.training.tile_trial import Comparison, TileTrial, Unmeasurable, compare
+from tests.sweep.folders import Folder
 from tests.sweep.test_preview import said_of
-from tests.sweep.test_resume import Folder, cpu, folder, stop_after  # noqa: F401 (fixtures)
+from tests.sweep.test_resume import cpu, folder, interrupt  # noqa: F401 (fixtures)
 
 KIND = '{"lanes": 2}'
 
@@ -163,13 +164,10 @@ def test_the_fastest_tile_is_used_and_recorded(folder: Folder, monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_is_fastest")
-def test_a_sweep_that_resumes_keeps_its_tiles(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
+def test_a_sweep_that_resumes_keeps_its_tiles(folder: Folder, interrupt: Callable[..., None]) -> None:
     configs = [folder.config(100), folder.config(100, rate=0.02)]
-    stop_after(4)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs)
+    interrupt(configs, 4)
     tuned(folder, configs)
-    stop_after(None)
     folder.train(configs)
     assert "resume: continuing from the checkpoint" in folder.said
     assert "tiles:" not in folder.said

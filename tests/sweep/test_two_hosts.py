@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from experiments.benchmark.servers import lacks_postgres, mlflow_server, postgres
+from tests.sweep.folders import numbers_of
 
 pytestmark = pytest.mark.slow
 
@@ -107,19 +108,12 @@ class Hosts:
 
     def numbers(self) -> Numbers:
         """Return all points of the runs, after checking that runs and steps occur only once."""
-        records, found = self.records("run"), {}
+        records = self.records("run")
         assert Counter(record.info.status for record in records) == {"FINISHED": RUNS}
         assert len({record.data.tags["signature"] for record in records}) == RUNS
         assert [record.info.status for record in self.records("sweep")] == ["FINISHED"]
         assert self.records("lease") == []
-        for record in records:
-            for key in KEYS:
-                history = self.client.get_metric_history(record.info.run_id, key)
-                points = [(point.step, point.value) for point in history]
-                assert max(Counter(step for step, _ in points).values()) == 1
-                if not key.startswith("time/"):
-                    found[record.info.run_name, key] = sorted(points)
-        return found
+        return numbers_of(self.client, records, KEYS)
 
 
 def _kill(process: subprocess.Popen) -> None:

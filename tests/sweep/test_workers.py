@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -41,18 +41,31 @@ RUN = "AND tags.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'kind' AND va
 
 
 @contextlib.contextmanager
-def driving(folder: Path) -> Iterator[subprocess.Popen]:
-    """Run the sweep in the background; whatever is left of it is killed at the end."""
-    command = [sys.executable, "-P", "-m", "harness", *WORDS, *WORKERS]
+def driving(
+    folder: Path, words: Sequence[str], code: str = "", variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Run a command, or `code` instead of it, in the background; it is killed at the end."""
+    command = [sys.executable, *(["-c", code] if code else ["-P", "-m", "harness"]), *words]
+    own = os.environ | (variables or {})
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=own)
     try:
         yield process
     finally:
-        for left in [process.pid, *workers(folder).values()]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(left, signal.SIGKILL)
+        process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def driving_workers(folder: Path) -> Iterator[subprocess.Popen]:
+    """Run the sweep in the background; whatever is left of it is killed at the end."""
+    with driving(folder, [*WORDS, *WORKERS]) as process:
+        try:
+            yield process
+        finally:
+            for left in [process.pid, *workers(folder).values()]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
 
 
 def tasks(folder: Path) -> list[TaskFiles]:
@@ -111,7 +124,7 @@ def check(folder: Path, expected: dict[tuple, float]) -> None:
 
 
 def test_a_driver_and_a_worker_are_killed(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> None:
-    with driving(tmp_path) as driver:
+    with driving_workers(tmp_path) as driver:
         paused = train_until_both_pause(tmp_path)
         for pid in (driver.pid, paused[1]):
             os.kill(pid, signal.SIGKILL)
@@ -126,7 +139,7 @@ def test_a_driver_and_a_worker_are_killed(warm: Warm, expected: dict[tuple, floa
 
 
 def test_ctrl_c(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> None:
-    with driving(tmp_path) as driver:
+    with driving_workers(tmp_path) as driver:
         paused = train_until_both_pause(tmp_path)
         os.kill(driver.pid, signal.SIGINT)
         for pid in paused.values():
@@ -141,7 +154,7 @@ def test_ctrl_c(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> Non
 
 
 def test_a_worker_is_killed(expected: dict[tuple, float], tmp_path: Path) -> None:
-    with driving(tmp_path) as driver:
+    with driving_workers(tmp_path) as driver:
         paused = train_until_both_pause(tmp_path)
         os.kill(paused[2], signal.SIGKILL)
         os.kill(paused[1], signal.SIGCONT)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
@@ -33,6 +32,7 @@ from harness.tracking.store import open_store
 from harness.tracking.store_errors import cannot_write, is_unreachable
 from harness.tracking.tracker import Tracker
 from tests.servers import Proxy, Server, running
+from tests.tracking.test_tracker import small_model
 
 COLUMNS = [Column("x", False, 8, 3.0, 0.5, 1.0, 7.0), Column("y", False, 8, 1.0, 2.0, 0.0, 4.0)]
 GONE = r"store:  the tracking store is unreachable \(.*Connection refused\); records are kept in {}"
@@ -56,11 +56,6 @@ def proxy(server: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def client(server: Server) -> MlflowClient:
     return MlflowClient(server.uri)
-
-
-def small_model() -> keras.Model:
-    entrance = keras.Input((1,), name="x")
-    return keras.Model({"x": entrance}, keras.layers.Dense(1)(entrance))
 
 
 def history(client: MlflowClient, run_id: str, key: str) -> list[tuple[int, float]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import time
+
+import pytest
 
 from harness.tracking.system_metrics import SystemMonitor
 
@@ -38,3 +42,18 @@ def test_a_short_sweep_has_a_sample_too() -> None:
     samples: list[object] = []
     SystemMonitor(samples.append).stop()
     assert len(samples) == 1
+
+
+def test_a_full_disk_does_not_end_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise, its traceback would be printed next to the command's own message."""
+    failed, ended = threading.Event(), []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+
+    def log(metrics: object) -> None:
+        failed.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monitor = SystemMonitor(log, seconds=0.01)
+    assert failed.wait(10)
+    monitor.stop()
+    assert ended == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import FullSample, RuntimeConfig
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.models import mlp
@@ -68,9 +69,8 @@ def prepared(
     monkeypatch.setattr(executor, "available_bytes", lambda device, limit: free)
     monkeypatch.setattr(strategy, "SLICE_BYTES", 100_000)
     lanes = [LanePlan(chunk, {"_target_": f"tests.pixels.{build}"}, ADAM, LossPlan("mse"), 0, 0.1, [1])]
-    limits = {"block_rows": None, "device_memory_mb": None, "lane_tile": None, "workers": 1, "curve_points": 100}
-    how = {"order_seed": 0, "scaling": "none", "resident": resident, "gram": True, "early": False}
-    plan = ScanPlan(table=str(Path()), mean=[0.0, 0.0], std=[1.0, 1.0], lanes=lanes, **how, **limits)
+    runtime = RuntimeConfig(full_sample=FullSample.resident if resident else FullSample.streamed, workers=1)
+    plan = ScanPlan(str(Path()), [0.0, 0.0], [1.0, 1.0], lanes, 0, "none", runtime, curve_points=100, early=False)
     return LocalExecutor("/CPU:0").prepare(plan)
 
 

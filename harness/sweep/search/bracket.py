@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 from harness.errors import require
 from harness.sweep.plan import Group, Run
 from harness.sweep.search.search import Search
 from harness.training.halving import BracketPlan
 
-NOTHING: Mapping[Run, Sequence[float | None]] = MappingProxyType({})
-
 
 @dataclass(frozen=True)
 class RunBracket:
-    """Runs that are compared with each other at the same rungs, by group; see `harness.training.halving`."""
+    """Runs that are compared with each other at the same rungs, by group; see `harness.training.halving`.
+
+    Attributes:
+        known: The deciding metric at each rung, for runs that are not trained again.
+    """
 
     eta: int
     rungs: tuple[int, ...]
     groups: list[list[Run]]
+    known: Mapping[Run, Sequence[float | None]] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
@@ -47,26 +49,16 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
     return RunBracket(bracket.eta, bracket.rungs, groups)
 
 
-def with_bracket(
-    groups: list[Group], bracket: RunBracket | None, known: Mapping[Run, Sequence[float | None]] = NOTHING
-) -> list[Group]:
-    """Make the scan that trains the runs of a bracket prune the worse ones.
-
-    Args:
-        groups: The scans.
-        bracket: The bracket; it includes all runs of the scans.
-        known: The deciding metric at each rung, for runs of the bracket that are not trained.
-    """
+def with_bracket(groups: list[Group], bracket: RunBracket | None) -> list[Group]:
+    """Make the scan that trains the runs of a bracket, which includes all runs of `groups`, prune the worse ones."""
     if not bracket or not groups:
         return groups
     require(len(groups) == 1, "search=halving compares runs that share a scan; these runs have different data.")
     (group,) = groups
-    return [replace(group, plan=replace(group.plan, bracket=_bracket_plan(group.lanes, bracket, known)))]
+    return [replace(group, plan=replace(group.plan, bracket=_bracket_plan(group.lanes, bracket)))]
 
 
-def _bracket_plan(
-    lanes: Sequence[Sequence[Run]], bracket: RunBracket, known: Mapping[Run, Sequence[float | None]]
-) -> BracketPlan:
+def _bracket_plan(lanes: Sequence[Sequence[Run]], bracket: RunBracket) -> BracketPlan:
     numbers = {run: number for number, run in enumerate(bracket.runs)}
     return BracketPlan(
         metric=lanes[0][0].metric,
@@ -74,5 +66,5 @@ def _bracket_plan(
         rungs=list(bracket.rungs),
         groups=[[numbers[run] for run in group] for group in bracket.groups],
         lanes=[numbers[runs[0]] for runs in lanes],
-        known=[(numbers[run], list(values)) for run, values in known.items()],
+        known=[(numbers[run], list(values)) for run, values in bracket.known.items()],
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import math
-import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError
 from harness.formatting import count
-from harness.runtime.signals import defer_signals
 from harness.sweep.batch import POLL_SECONDS, Batch
 from harness.sweep.checkpoint_facts import RecorderFacts
 from harness.sweep.display import Display
@@ -27,15 +24,15 @@ from harness.sweep.plan import Run
 from harness.sweep.resume import Store, is_of, set_recorded_after_the_end
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
-from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
-from harness.sweep.tasks.files import Job, TaskFiles
-from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, new_order, write_order
+from harness.sweep.tasks.files import TaskFiles
+from harness.sweep.tasks.order import Order, RunOrder, new_order, write_order
 from harness.sweep.tasks.partition import partition, read_partition, tiles_of, write_partition
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.scaling import default_tasks
+from harness.sweep.tasks.supervisor import Supervisor
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
-from harness.tracking.outbox import LeaseLost, StoreUnreachable
+from harness.tracking.outbox import StoreUnreachable
 from harness.training.events import Failed
 
 END_SECONDS, KILL_SECONDS = 60.0, 5.0
@@ -66,9 +63,6 @@ class TaskBatch(Batch):
         self._folder = self._folder.with_name(f"{self._folder.name}-tasks")
         self._command, self._cluster, self._logs = command, cluster, logs
         self._tasks: dict[int, list[Run]] = {}
-        self._jobs: dict[int, Job] = {}
-        self._attempts: dict[int, Attempts] = {}
-        self._states: dict[int, str] = {}
 
     def run(self, display: Display) -> None:
         """Return once every run has ended; raises `ConfigError` if nothing is trained because all workers refuse."""
@@ -92,8 +86,10 @@ class TaskBatch(Batch):
         if todo := [run for run in self._runs if not run.status]:
             self._recorder.expect(todo)
             self._divide(todo, display)
-            self._train(todo, display)
-            refusals = [attempts.refusal for attempts in self._attempts.values()]
+            workers = Supervisor(self._cluster, map(self._files, sorted(self._open_tasks())), self._logs, display)
+            workers.run(lambda open_tasks: self._look(open_tasks, workers, display), self._end_begun)
+            workers.await_exits(seconds=END_SECONDS)
+            refusals = [attempts.refusal for attempts in workers.attempts.values()]
             have_failed = all(run.status == "FAILED" for run in todo)
             if have_failed and all(refusals) and not self._recorder.has_trained(except_for=todo):
                 raise ConfigError(f"{refusals[0]}.")
@@ -118,80 +114,24 @@ class TaskBatch(Batch):
         )
 
     def _order(self, number: int, runs: Sequence[Run]) -> Order:
-        membership = self._recorder.membership(runs)
         return new_order(
             number,
             [_run_order(run, self._command) for run in runs],
             self._command,
             [target for run in runs for target in run.config.targets.values()],
-            sweep_id=membership.sweep_id,
-            rules=RuleOrder(**asdict(membership.rules)),
+            membership=self._recorder.membership(runs),
             search=runs[0].search,
             scratch=self._cluster.scratch or "",
         )
 
-    def _train(self, todo: Sequence[Run], display: Display) -> None:  # type: ignore[override]
-        """Start the tasks that are not running, restart those whose workers failed, and wait until all have ended."""
-        open_tasks = self._open_tasks()
-        found = {number: job for number in open_tasks if (job := self._files(number).job())}
-        alive = self._cluster.alive(found)
-        self._jobs = {number: job for number, job in found.items() if number in alive}
-        self._attempts = {number: Attempts(self._files(number)) for number in open_tasks}
-        try:
-            with defer_signals() as stop:
-                next_look = -math.inf
-                while open_tasks and not stop:
-                    if time.monotonic() >= next_look:
-                        open_tasks -= self._look(open_tasks, display)
-                        self._show(display)
-                        next_look = time.monotonic() + self._cluster.seconds
-                    if open_tasks and not stop:
-                        time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
-                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # Only the terminal is gone.
-                if stop and not is_gone:
-                    self._cluster.stop(self._jobs_of(open_tasks))
-                    self._await_exits(open_tasks)
-                    self._end_begun(open_tasks)
-            if not stop:
-                self._await_exits({*self._tasks}, END_SECONDS)
-        except (KeyboardInterrupt, SystemExit):
-            self._cluster.stop(self._jobs_of(open_tasks), kill=True)
-            self._end_begun(open_tasks)
-            raise
-        except LeaseLost:  # Another driver may already be training the runs.
-            with suppress(ConfigError, OSError):
-                self._cluster.stop(self._jobs_of(open_tasks))
-            raise
-        except BaseException:
-            if not self._cluster.is_remote:  # Remote workers keep running, and the next driver finds them.
-                self._cluster.stop(self._jobs_of(open_tasks))
-            raise
-        if stop:
-            stop.exit()
-        display.clear()
-
-    def _look(self, open_tasks: set[int], display: Display) -> set[int]:
+    def _look(self, open_tasks: set[int], workers: Supervisor, display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
         self._store.tracker.check_lease()
-        alive = self._states = self._cluster.alive(self._jobs_of(open_tasks))
-        list(self._folder.iterdir())  # On a network file system, this makes files from other machines visible.
-        # A worker may still be running even if its job is unknown or the cluster has given it up.
-        running = {number for number in open_tasks if number in alive or self._files(number).is_held}
-        ended, waiting = self._adopt(sorted(open_tasks)), []
-        for number in sorted(open_tasks - ended):
-            attempts, is_alive = self._attempts[number], number in running
-            if said := attempts.look(self._jobs.get(number), is_alive):
-                display.say(said)
-            if not is_alive and attempts.defeat:
-                self._fail(number, attempts.defeat, display)
-                ended.add(number)
-            elif not is_alive:
-                waiting.append(self._files(number))
-        may_submit = waiting and self._store.tracker.has_lease()  # If not, at a later check.
-        for files, job in self._cluster.submit(waiting, self._logs) if may_submit else ():
-            files.write_job(job)
-            self._jobs[files.number] = job
-            self._attempts[files.number].started()
+        running = workers.running(open_tasks)
+        ended = self._adopt(sorted(open_tasks))
+        give_up = functools.partial(self._fail, display=display)
+        ended |= workers.restart(open_tasks - ended, running, give_up, self._store.tracker.has_lease)
+        self._show(workers, display)
         return ended
 
     def _adopt(self, tasks: Iterable[int]) -> set[int]:
@@ -251,26 +191,16 @@ class TaskBatch(Batch):
             for run in runs
         }
 
-    def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
-        """Wait for the workers of these tasks to exit, for at most `seconds`."""
-        deadline, jobs, pause = time.monotonic() + seconds, self._jobs_of(tasks), POLL_SECONDS / 4
-        while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
-            time.sleep(pause)
-            pause = min(2 * pause, self._cluster.seconds)
-
-    def _show(self, display: Display) -> None:
-        failures = {number: attempts.failures for number, attempts in self._attempts.items()}
+    def _show(self, workers: Supervisor, display: Display) -> None:
+        failures = {number: attempts.failures for number, attempts in workers.attempts.items()}
         rows = [
-            TaskRow(number, runs, self._files(number).status(), failures.get(number, 0), self._states.get(number, ""))
+            TaskRow(number, runs, self._files(number).status(), failures.get(number, 0), workers.states.get(number, ""))
             for number, runs in self._tasks.items()
         ]
-        display.tasks(tasks_view(rows), progress_of(rows, sum(map(len, self._tasks.values()))))
+        display.tasks(tasks_view(rows), progress_of(rows))
 
     def _open_tasks(self) -> set[int]:
         return {number for number, runs in self._tasks.items() if any(not run.status for run in runs)}
-
-    def _jobs_of(self, tasks: set[int]) -> dict[int, Job]:
-        return {number: job for number, job in self._jobs.items() if number in tasks}
 
     def _files(self, number: int) -> TaskFiles:
         return TaskFiles.numbered(self._folder, number)

@@ -175,6 +175,28 @@ class TaskFiles:
         self._result.unlink(missing_ok=True)
 
 
+STATUS_SECONDS = 1.0
+"""Time between status updates."""
+
+LOCK_SECONDS = 30.0
+"""How long a worker waits for its predecessor to end."""
+
+
+class StatusReporter:
+    """Writes the status of a task for the driver, from this machine."""
+
+    def __init__(self, files: TaskFiles) -> None:
+        """Report that the worker has started."""
+        self._files, self._node, self._next = files, socket.gethostname(), 0.0
+        files.write_status(Status(self._node))
+
+    def report(self, **progress: Any) -> None:
+        """Write fields of the status, unless a status was written less than a second ago."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + STATUS_SECONDS
+            self._files.write_status(Status(self._node, **progress))
+
+
 STOPPED = (129, 130, 143)
 """Exit codes of workers that were asked to stop: by a closed terminal, Ctrl-C, or SIGTERM."""
 

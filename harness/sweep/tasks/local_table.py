@@ -105,6 +105,7 @@ def local_copy(table: Table, scratch: str, say: Callable[[str], None]) -> Iterat
     """
     root = Path(scratch) / f"harness-{os.geteuid()}"
     folder = root / "tables" / table.folder.name
+    copy = None
     try:
         root.mkdir(mode=0o700, exist_ok=True)
         require_own_folders("hydra.launcher.scratch", root)
@@ -118,6 +119,7 @@ def local_copy(table: Table, scratch: str, say: Callable[[str], None]) -> Iterat
     except (OSError, ConfigError) as error:
         reason = f"{error.filename or root}: {error.strerror}" if isinstance(error, OSError) else str(error)
         say(f"the table is not copied to {scratch} ({reason.rstrip('.')})")
+    if copy is None:  # Not inside the `except`, which would become the context of errors in training.
         yield table
         return
     try:

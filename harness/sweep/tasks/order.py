@@ -6,26 +6,28 @@ Reading it does not import TensorFlow or Keras, so that the functions it names c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict
 
 from harness.config import Config
 from harness.errors import ConfigError, require
 from harness.runtime.state_files import read_json, write_json
 from harness.sweep import code_version
+from harness.sweep.membership import Membership
 from harness.tracking.recorded_config import config_of
 from harness.tracking.recorded_yaml import load
 
-KIND = "task 3"
+KIND = "task 4"
 
 REFUSED = 78
 """Exit code of a worker that raises `TaskRefused`."""
 
 
-class RunOrder(TypedDict):
+@dataclass(frozen=True)
+class RunOrder:
     """A run to train; `config` is its configuration as YAML."""
 
     signature: str
@@ -34,26 +36,14 @@ class RunOrder(TypedDict):
     config: str
 
 
-class RuleOrder(TypedDict):
-    """The rules by which the best run of the sweep is chosen."""
-
-    split: list[int | None]
-    has_one_loss: bool
-    trial_seed: int | None
-    shared: list[str]
-
-
-NO_RULES = RuleOrder(split=[], has_one_loss=True, trial_seed=None, shared=[])
-
-
-class Order(TypedDict):
+@dataclass(frozen=True)
+class Order:
     """The content of a task file.
 
     Attributes:
         number: Its number in the sweep, from 1.
         folder: The working folder.
-        sweep_id: The id of the sweep's summary run; empty if the task only creates the table of its run's data.
-        rules: See `harness.sweep.leaderboard.Rules`.
+        membership: The sweep to which the runs belong; None if the task only creates the table of its run's data.
         search: Signature of the search to which the trials belong.
         command: The command of the sweep.
         code: `code_digest` of the process that wrote the task file.
@@ -64,8 +54,7 @@ class Order(TypedDict):
 
     number: int
     folder: str
-    sweep_id: str
-    rules: RuleOrder
+    membership: Membership | None
     search: str
     command: str
     code: str
@@ -91,8 +80,7 @@ def new_order(
     command: str,
     targets: Iterable[str],
     *,
-    sweep_id: str = "",
-    rules: RuleOrder = NO_RULES,
+    membership: Membership | None = None,
     search: str = "",
     scratch: str = "",
 ) -> Order:
@@ -100,8 +88,7 @@ def new_order(
     return Order(
         number=number,
         folder=str(Path.cwd()),
-        sweep_id=sweep_id,
-        rules=rules,
+        membership=membership,
         search=search,
         command=command,
         code=code_digest(),
@@ -114,7 +101,7 @@ def new_order(
 
 def write_order(path: Path, order: Order) -> None:
     """Write a task file; only this user can read it."""
-    write_json(path, KIND, order)
+    write_json(path, KIND, asdict(order))
 
 
 def read_order(path: Path) -> Order:
@@ -129,20 +116,20 @@ def read_order(path: Path) -> Order:
 
 def configs_of(order: Order) -> list[Config]:
     """Return the configurations of a task's runs; raises `ConfigError` if there are none, or one is invalid."""
-    require(bool(order["runs"]), f"Task {order['number']} has no runs.")
-    return [_config(load(run["config"], "the task")) for run in order["runs"]]
+    require(bool(order.runs), f"Task {order.number} has no runs.")
+    return [_config(load(run.config, "the task")) for run in order.runs]
 
 
 def require_same_code(order: Order) -> None:
     """Raise `TaskRefused` if a task was written by a process whose code or packages differ from this one's."""
-    prefix, remedy = f"task {order['number']}: ", "Install the same versions here, or start the sweep again."
-    if order["packages"] != code_version.packages():
-        theirs, own = (_versions(text) for text in (order["packages"], code_version.packages()))
+    prefix, remedy = f"task {order.number}: ", "Install the same versions here, or start the sweep again."
+    if order.packages != code_version.packages():
+        theirs, own = (code_version.versions(text) for text in (order.packages, code_version.packages()))
         changed = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
         here, there = (", ".join(f"{name} {known.get(name, 'none')}" for name in changed) for known in (own, theirs))
         raise TaskRefused(f"{prefix}this worker has {here}, but the driver has {there}. {remedy}")
-    if order["code"] != code_digest():
-        commits = ", ".join(f"{name} {commit[:12]}" for name, commit in _versions(order["commits"]).items())
+    if order.code != code_digest():
+        commits = ", ".join(f"{name} {commit[:12]}" for name, commit in code_version.versions(order.commits).items())
         driver = f"the driver's ({commits})" if commits else "the driver's"
         raise TaskRefused(f"{prefix}the harness's code here differs from {driver}. {remedy}")
 
@@ -150,10 +137,6 @@ def require_same_code(order: Order) -> None:
 def code_digest() -> str:
     """Return a digest of the harness's own source."""
     return code_version.source_digest(Path(__file__).parents[2])
-
-
-def _versions(lines: str) -> dict[str, str]:
-    return {name: version for name, _, version in (line.partition("==") for line in lines.splitlines())}
 
 
 def _config(values: Any) -> Config:

@@ -6,8 +6,6 @@ All tables are created before a task starts, and bad rows are rejected as if the
 from __future__ import annotations
 
 import shutil
-import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,24 +13,21 @@ from pathlib import Path
 from harness.config import Config
 from harness.data.ingest import IngestProgress
 from harness.data.tables.builder import find_table
-from harness.errors import ConfigError
+from harness.errors import ConfigError, require
 from harness.formatting import count
-from harness.runtime.signals import StopRequest, defer_signals
 from harness.sweep.display import Display
 from harness.sweep.identity import hash_json
 from harness.sweep.run_fields import config_yaml
-from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import TaskFiles
 from harness.sweep.tasks.order import Order, RunOrder, new_order, write_order
+from harness.sweep.tasks.supervisor import Supervisor
 
 PARSED_HERE = 1_000_000_000
 """Size of a source, in bytes, above which starting a worker takes less time than parsing the source."""
 
 FOLDER = "prepare"
 """The folder in the cache for the files of these tasks."""
-
-_POLL_SECONDS = 0.5
 
 
 def tables_on(cluster: Cluster | None, command: str, display: Display) -> Callable[[Sequence[Config]], None]:
@@ -71,77 +66,41 @@ class _Preparation:
         self._tables = {TaskFiles.numbered(self._root, n): cache / "tables" / name for n, name in enumerate(names, 1)}
         for files, table in self._tables.items():
             write_order(files.order, _order(files.number, wanted[table], command))
-        found = {files.number: job for files in self._tables if (job := files.job())}
-        alive = cluster.alive(found)
-        self._jobs = {number: job for number, job in found.items() if number in alive}
+        self._workers = Supervisor(cluster, self._tables, self._root / "logs", display)
         for files in self._tables:
-            if files.number not in alive and not files.is_held:
+            if files.number not in self._workers.states and not files.is_held:
                 files.drop_answer()
-        self._attempts = {files: Attempts(files) for files in self._tables}
 
     def run(self) -> None:
         """Return once all tables have been created."""
         self._display.say(f"data:   creating {count(len(self._tables), 'table')} on {self._cluster.name}")
         try:
-            with defer_signals() as stop:
-                self._wait(stop)
-        except (KeyboardInterrupt, SystemExit):
-            self._cluster.stop(self._jobs, kill=True)
-            raise
-        self._display.clear()
-        if stop and not (stop.number == signal.SIGHUP and self._cluster.is_remote):
-            self._cluster.stop(self._jobs)
-            while self._cluster.alive(self._jobs):
-                time.sleep(_POLL_SECONDS)
-        if stop:
-            stop.exit()
-        refusals, said = [], []
-        for files in self._tables:
-            if answer := files.answer():
-                said += answer.said
-                refusals += [answer.refusal] if answer.refusal else []
+            self._workers.run(self._look)
+        finally:
+            self._display.clear()
+        answers = [answer for files in self._tables if (answer := files.answer())]
         shutil.rmtree(self._root, ignore_errors=True)
-        for line in dict.fromkeys(said):
+        for line in dict.fromkeys(line for answer in answers for line in answer.said):
             self._display.say(f"data:   {line}")
-        if refusals:
-            raise ConfigError(refusals[0])
+        for answer in answers:
+            require(not answer.refusal, answer.refusal)
 
-    def _wait(self, stop: StopRequest) -> None:
-        open_tasks, next_look = set(self._tables), 0.0
-        while open_tasks and not stop:
-            if time.monotonic() >= next_look:
-                open_tasks -= self._look(open_tasks)
-                next_look = time.monotonic() + self._cluster.seconds
-                if rows := sum(status.rows for files in self._tables if (status := files.status())):
-                    self._display.reading(IngestProgress("reading", rows))
-            if open_tasks and not stop:
-                time.sleep(_POLL_SECONDS)
-
-    def _look(self, open_tasks: set[TaskFiles]) -> set[TaskFiles]:
+    def _look(self, open_tasks: set[int]) -> set[int]:
         """Return the tasks that have ended; start or restart the others."""
-        alive = self._cluster.alive(self._jobs)
-        for folder in (self._root, *{table.parent for table in self._tables.values()}):
+        running = self._workers.running(open_tasks)
+        for folder in {table.parent for table in self._tables.values()}:
             with suppress(FileNotFoundError):
-                list(folder.iterdir())  # On a network file system, this makes files from other machines visible.
-        ended, waiting = set(), []
-        for files in sorted(open_tasks, key=lambda files: files.number):
-            is_alive = files.number in alive or files.is_held
-            # If a file's properties differ between machines, a worker creates a different table from the one expected.
-            if self._tables[files].exists() or files.answer():
-                ended.add(files)
-                continue
-            if said := self._attempts[files].look(self._jobs.get(files.number), is_alive):
-                self._display.say(said)
-            if not is_alive and (why := self._attempts[files].defeat):
-                self._cluster.stop(self._jobs)
-                raise ConfigError(f"The data could not be prepared on {self._cluster.name}: {why}.")
-            if not is_alive:
-                waiting.append(files)
-        for files, job in self._cluster.submit(waiting, self._root / "logs"):
-            files.write_job(job)
-            self._jobs[files.number] = job
-            self._attempts[files].started()
-        return ended
+                list(folder.iterdir())  # Makes files from other machines visible.
+        # If a file's properties differ between machines, a worker creates a different table from the one expected.
+        done = {files.number for files, table in self._tables.items() if table.exists() or files.answer()} & open_tasks
+        self._workers.restart(open_tasks - done, running, self._give_up)
+        if rows := sum(status.rows for files in self._tables if (status := files.status())):
+            self._display.reading(IngestProgress("reading", rows))
+        return done
+
+    def _give_up(self, number: int, why: str) -> None:
+        self._workers.stop()
+        raise ConfigError(f"The data could not be prepared on {self._cluster.name}: {why}.")
 
 
 def _order(number: int, config: Config, command: str) -> Order:

@@ -47,7 +47,7 @@ class DriverRecorder(Recorder):
             KeyError: Something is missing.
         """
         assert self._summary
-        self._models.check(runs, kept_weights(facts["kept"], arrays))
+        self._models.check(kept_weights(runs, facts, arrays))
         self._leaderboard.adopt(runs, facts, arrays)
         self._add_ended(runs)  # An earlier driver may have had another summary run.
         self._summary.add_seconds(facts["seconds"])

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from harness.config.launchers import SlurmConfig
 from harness.errors import ConfigError, require
+from harness.sweep.tasks.attempts import MOST_FAILURES
 from harness.sweep.tasks.cluster import Cluster, work_command
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
-
-MOST_FAILURES = 3
-"""Number of failures of a task after which its job no longer requeues itself."""
 
 _SECONDS = 120  # How long a Slurm command may take.
 _MAX_ARRAY = 1001  # Slurm's default MaxArraySize; indices must be smaller.

@@ -60,10 +60,10 @@ def tasks_view(rows: Sequence[TaskRow]) -> Table:
     return table
 
 
-def progress_of(rows: Sequence[TaskRow], runs: int) -> str:
+def progress_of(rows: Sequence[TaskRow]) -> str:
     """Return the progress of tasks as text, for output that is not a terminal."""
     rate = sum(row.status.rate for row in rows if row.status and not (row.has_ended or row.is_waiting))
-    ended = sum(row.ended for row in rows)
+    ended, runs = sum(row.ended for row in rows), sum(len(row.runs) for row in rows)
     left = sum(not row.has_ended for row in rows)
     words = f"{count(left, 'task')} to go, {ended}/{count(runs, 'run')}"
     return words + (f", {millions(rate)} rows/s" if rate else "")

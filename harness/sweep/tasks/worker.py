@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.config import Config
-from harness.sweep.batch import Batch
 from harness.sweep.display import Display
-from harness.sweep.executor import Executor
-from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
 from harness.sweep.scan_loop import PreparedScan
-from harness.sweep.search.bracket import RunBracket
-from harness.sweep.tasks.files import Status, TaskFiles
+from harness.sweep.tasks.files import LOCK_SECONDS, StatusReporter, TaskFiles
 from harness.sweep.tasks.local_table import local_copy
 from harness.sweep.tasks.order import Order, TaskRefused
 from harness.sweep.tasks.scaling import passes_of
-
-STATUS_SECONDS = 1.0
-"""Time between status updates."""
-
-LOCK_SECONDS = 30.0
-"""How long a worker waits for its predecessor to end."""
 
 
 def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Console) -> None:
@@ -44,7 +32,7 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
             return
         display = TaskDisplay(console, files)
         with TaskSweep(display, files, order) as sweep:
-            sweep.train(configs, [run["command"] for run in order["runs"]])
+            sweep.train(configs, [run.command for run in order.runs])
 
 
 class TaskSweep(Sweep):
@@ -52,34 +40,27 @@ class TaskSweep(Sweep):
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
         """Store the runs to train, and the file for the result."""
-        membership = Membership(order["sweep_id"], Rules(**order["rules"]))
-        super().__init__(display, command=order["command"], membership=membership)
+        super().__init__(display, command=order.command, membership=order.membership)
         self._files, self._order = files, order
 
     def _prepare(self, runs: Sequence[Run]) -> None:
         """Give runs the same names as in the sweep."""
-        for run, ordered in zip(runs, self._order["runs"], strict=True):
-            if run.signature != ordered["signature"]:
+        assert self._membership
+        for run, ordered in zip(runs, self._order.runs, strict=True):
+            if run.signature != ordered.signature:
                 raise TaskRefused(
-                    f"task {self._order['number']}: {ordered['name']} is a different run here: its data or its model's "
+                    f"task {self._order.number}: {ordered.name} is a different run here: its data or its model's "
                     "source differs from the driver's."
                 )
-            run.name, run.sweeps, run.search = ordered["name"], [self._order["sweep_id"]], self._order["search"]
+            run.name, run.sweeps, run.search = ordered.name, [self._membership.sweep_id], self._order.search
 
-    def _batch(
-        self,
-        runs: Sequence[Run],
-        scans: Sequence[PreparedScan],
-        executor: Executor,
-        bracket: RunBracket | None,
-        store: Store,
-    ) -> Batch:
+    def _placed(self, scans: Sequence[PreparedScan]) -> Sequence[PreparedScan]:
         """Copy the tables to the node's own disk first, if that saves time."""
         by_table: dict[Path, list[PreparedScan]] = {}
-        for scan in scans if self._order["scratch"] else ():
+        for scan in scans if self._order.scratch else ():
             by_table.setdefault(scan.lanes[0][0].table.folder, []).append(scan)
-        has_copies = [self._read_copy(own, self._order["scratch"]) for own in by_table.values()]
-        return super()._batch(runs, () if any(has_copies) else scans, executor, bracket, store)
+        has_copies = [self._read_copy(own, self._order.scratch) for own in by_table.values()]
+        return () if any(has_copies) else scans
 
     def _read_copy(self, scans: Sequence[PreparedScan], scratch: str) -> bool:
         """Let the runs of scans read a copy of their table; return False if that would take longer."""
@@ -108,15 +89,12 @@ class TaskDisplay(Display):
 
     def __init__(self, console: Console, files: TaskFiles) -> None:
         super().__init__(console)
-        self._files, self._node, self._next = files, socket.gethostname(), 0.0
-        files.write_status(Status(self._node))
+        self._status = StatusReporter(files)
 
     def training(
         self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "", note: str = ""
     ) -> None:
         """Print a scan's progress, and write it for the driver."""
         super().training(epoch, epochs, rows, total, ended, runs, best, note)
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + STATUS_SECONDS
-            (rate,) = self._rates("training", rows)
-            self._files.write_status(Status(self._node, epoch, epochs, rows, total, rate, ended, best))
+        (rate,) = self._rates("training", rows)
+        self._status.report(epoch=epoch, epochs=epochs, rows=rows, total=total, rate=rate, ended=ended, best=best)
