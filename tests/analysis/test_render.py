@@ -103,7 +103,7 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
 def test_only_functions_lose_what_is_before_their_last_dot() -> None:
     more = [{"data.features": f"[{name}]", "model._target_": f"mine.{name}"} for name in ("a.b", "a.c")]
     lines = shown(sweep_of(*(run(chunk, [0.5], **each) for each in more for chunk in ("full", 500))), 140)
-    table = lines[lines.index("Each chunksize against the full sample, val/loss (* better):") :]
+    table = lines[lines.index("Each chunksize vs. the full sample, val/loss (* better):") :]
     assert sorted(line.split()[3:5] for line in table if line.startswith("  500")) == [["[a.b]", "b"], ["[a.c]", "c"]]
 
 
