@@ -55,7 +55,12 @@ def checksum_file(path: Path) -> str:
 
 
 def write_state(
-    path: Path, kind: str, content: bytes, *, durable: bool = True, first: Callable[[], object] = lambda: None
+    path: Path,
+    kind: str,
+    content: bytes,
+    *,
+    durable: bool = True,
+    before_replacing: Callable[[], object] = lambda: None,
 ) -> None:
     """Replace a state file atomically; only this user can read it.
 
@@ -64,7 +69,7 @@ def write_state(
         kind: The kind of file, with a version, for example `checkpoint 3`.
         content: The content.
         durable: Whether to sync it to disk, so that it survives a power cut.
-        first: Called when only the file's replacement is left to do; if it raises, the file stays.
+        before_replacing: Called when only the file's replacement is left to do; if it raises, the file stays.
     """
     header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -76,7 +81,7 @@ def write_state(
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        first()
+        before_replacing()
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

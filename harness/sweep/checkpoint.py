@@ -120,7 +120,7 @@ class Checkpoint:
             with contextlib.suppress(FileNotFoundError):
                 (self._folder / _LAST).replace(self._folder / _BEFORE)
 
-        write_arrays(self._folder / _LAST, _KIND, saved.facts, saved.arrays, first=keep_last)
+        write_arrays(self._folder / _LAST, _KIND, saved.facts, saved.arrays, before_replacing=keep_last)
         now = time.monotonic()
         self._next = now + max(INTERVAL, (now - start - waited) / TIME_SHARE)
 

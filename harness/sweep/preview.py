@@ -107,8 +107,8 @@ def _alike(scans: Sequence[PreparedScan]) -> list[list[PreparedScan]]:
     """Group scans of a single run each that take the same time per epoch."""
     groups: dict[tuple[Path, str], list[PreparedScan]] = {}
     for scan in scans:
-        run = scan.lanes[0][0]
-        groups.setdefault((run.table.folder, cohort_name(run)), []).append(scan)
+        (cohort,) = scan.task.cohorts
+        groups.setdefault((scan.lanes[0][0].table.folder, cohort.options.kind), []).append(scan)
     return [*groups.values()]
 
 

@@ -23,16 +23,16 @@ def write_arrays(
     kind: str,
     facts: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
-    first: Callable[[], object] = lambda: None,
+    before_replacing: Callable[[], object] = lambda: None,
 ) -> None:
     """Atomically replace a state file with one that holds `facts`, which JSON can represent, and `arrays`.
 
-    `first` is as in `write_state`.
+    `before_replacing` is as in `write_state`.
     """
     encoded = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{_FACTS: encoded}, **arrays)
-    write_state(path, kind, buffer.getbuffer(), first=first)  # type: ignore[arg-type]
+    write_state(path, kind, buffer.getbuffer(), before_replacing=before_replacing)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path, kind: str, schema: TypeAdapter[Any]) -> tuple[Any, dict[str, np.ndarray]]:

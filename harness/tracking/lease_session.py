@@ -129,13 +129,13 @@ class LeaseSession:
                     self._renew()
 
     def check_briefly(self) -> None:
-        """Like `check`, but wait only a few seconds for the store, and only after this process was suspended."""
-        last = self._asked
+        """Like `check`, but wait only a few seconds, and only if the store has not answered for long."""
+        last, now = self._asked, boot_seconds()
         if self._is_late() and self._waited_for != last:
             self._waited_for = last
             self._wake.set()
             with self._tried:
-                self._tried.wait_for(lambda: not self._is_late(), min(_PAUSE, self._seconds))
+                self._tried.wait_for(lambda: self._asked >= now or not self._is_late(), min(_PAUSE, self._seconds))
         if self._is_lost:
             raise self._lost()
 

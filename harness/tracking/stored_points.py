@@ -37,13 +37,17 @@ class StoredPoints:
         records = [record for record in records if not self._is_elsewhere.get(_run_written(record))]
         for run_id in {record["run"] for record in records if _is_unfinished_end(record)} - self._has_finished.keys():
             self._has_finished[run_id] = self._finished(run_id)
-        new = {(record["run"], key) for record in records for key in _keys(record)} - self._steps.keys()
-        found: dict[tuple[str, str], set[int]] = {pair: set() for pair in new}
-        runs, keys = (sorted({pair[index] for pair in new}) for index in (0, 1))
-        for run_id, key, step, _ in self._histories(runs, keys) if new else ():
-            if (run_id, key) in new:
+        keys_of: dict[str, set[str]] = {}
+        for run_id, key in {(record["run"], key) for record in records for key in _keys(record)} - self._steps.keys():
+            keys_of.setdefault(run_id, set()).add(key)
+        alike: dict[tuple[str, ...], list[str]] = {}  # Runs by the keys to read.
+        for run_id, keys in keys_of.items():
+            alike.setdefault(tuple(sorted(keys)), []).append(run_id)
+        for keys, runs in alike.items():
+            found: dict[tuple[str, str], set[int]] = {(run_id, key): set() for run_id in runs for key in keys}
+            for run_id, key, step, _ in self._histories(runs, keys):
                 found[run_id, key].add(step)
-        self._steps |= found
+            self._steps |= found
 
     def without(self, records: Iterable[Record]) -> list[Record]:
         """Return `records` without points that the store had, and without failed ends of finished runs.

@@ -36,8 +36,9 @@ class SystemMonitor:
         is_over = False
         while not is_over:
             is_over = self._over.wait(self._seconds)
+            values = {f"system/{key}": value for key, value in self._sample()}
             with contextlib.suppress(OSError):  # If the disk is full, other records fail too, and are reported.
-                self._log({f"system/{key}": value for key, value in self._sample()})
+                self._log(values)
 
     def _sample(self) -> Iterator[tuple[str, float]]:
         memory, disk, network = psutil.virtual_memory(), psutil.disk_usage(os.sep), psutil.net_io_counters()

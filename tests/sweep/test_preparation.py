@@ -121,3 +121,16 @@ def test_a_second_interrupt_kills_the_workers(config: Config) -> None:
     with pytest.raises(KeyboardInterrupt):
         prepared(cluster, config)
     assert cluster.stops == [False, True]
+
+
+def test_another_driver_may_prepare_the_same_tables(config: Config) -> None:
+    """The one that finishes first deletes the folder of the tasks."""
+
+    class Shared(Elsewhere):
+        def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
+            if jobs:
+                assert "1 table on" in prepared(Elsewhere(), config)
+            return {}
+
+    assert "1 table on" in prepared(Shared("hangs"), config)
+    assert table_of(config).exists()

@@ -67,6 +67,15 @@ def test_runs_that_are_trained_one_by_one_have_scans_of_their_own(folder: Folder
     assert cohorts == [[chunk, "linear", "adam", "mse", "1", "1", "1", "8"] for chunk in ("chunk=100", "full")]
 
 
+def test_models_of_different_sizes_are_estimated_separately(folder: Folder) -> None:
+    sizes = [{"_target_": "harness.models.mlp", "units": [units]} for units in (4, 2000)]
+    said = said_of(folder, *(folder.config(100, model=size) for size in sizes), one_by_one=True)
+    assert [line.partition(",")[0] for line in said if line.startswith("scan")] == [
+        "scan 1: some.csv",
+        "scan 2: some.csv",
+    ]
+
+
 def test_finished_runs_need_no_scan(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     said = said_of(folder, folder.config(epochs=1))

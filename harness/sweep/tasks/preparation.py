@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.config import Config
 from harness.data.ingest import IngestProgress
 from harness.data.tables.builder import find_table
-from harness.errors import ConfigError, require
+from harness.errors import ConfigError
 from harness.formatting import count
 from harness.sweep.display import Display
 from harness.sweep.identity import hash_json
@@ -82,8 +82,8 @@ class _Preparation:
         shutil.rmtree(self._root, ignore_errors=True)
         for line in dict.fromkeys(line for answer in answers for line in answer.said):
             self._display.say(f"data:   {line}")
-        for answer in answers:
-            require(not answer.refusal, answer.refusal)
+        if refusals := [answer.refusal for answer in answers if answer.refusal]:
+            raise ConfigError(refusals[0])
 
     def _look(self, open_tasks: set[int]) -> set[int]:
         """Return the tasks that have ended; start or restart the others."""

@@ -81,7 +81,8 @@ class Supervisor:
         """Return which of the tasks have a worker, or a job that is pending."""
         self.states = self._cluster.alive(self._jobs_of(tasks))
         for folder in {self._files[number].order.parent for number in tasks}:
-            list(folder.iterdir())  # On a network file system, this makes files from other machines visible.
+            with suppress(FileNotFoundError):  # Another driver that prepares the same tables has finished.
+                list(folder.iterdir())  # On a network file system, this makes files from other machines visible.
         # A worker may still be running even if its job is unknown or the cluster has given it up.
         return {number for number in tasks if number in self.states or self._files[number].is_held}
 
@@ -96,7 +97,8 @@ class Supervisor:
 
         Args:
             tasks: The tasks, none of which has ended.
-            running: Those that have a worker.
+            running: Those that had a worker before it was determined which tasks have ended; otherwise, a worker that
+                ended in between would be taken for a failed one.
             give_up: Called with the number of each task whose workers have failed too often, and the reason.
             may_submit: Whether workers may be started now; if not, a later call starts them.
         """
