@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.sweep.display import Display
 
 _NEED_PATH = ("csv", "images", "king_county")
-"""The files in `conf/data` without built-in data."""
+"""The files in `conf/data` without built-in data; `path: ???` there would not replace the dataclass's default."""
 
 _EXAMPLES = {"data.path": "FILE", "data.features": "[NAME,NAME]", "data.target": "NAME"}
 """What to write for keys without a value, in the order in which they are listed."""
@@ -88,6 +88,8 @@ def _fault_of_source(job: Job) -> str:
         check_source(data) if data else local_addresses(_given(job, "data.path"))
     except ConfigError as error:
         return f"{str(error).rstrip('.')}."
+    except OSError:  # Reading the data reports it.
+        return ""
     return ""
 
 

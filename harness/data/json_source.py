@@ -25,7 +25,7 @@ _ONE_PER_LINE = "The file must have one object per line"
 SAMPLED_LINES = 1000
 """Number of lines whose keys are the names of the columns."""
 
-_NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|bz2|xz|zip))?$", re.IGNORECASE)
+_NAME = re.compile(r"\.(jsonl|ndjson|json)(?!.*\.(csv|tsv|txt)\b)(\.|$)", re.IGNORECASE)
 _LINE_BYTES = 1 << 10
 """Lines are converted in groups of about `block_bytes / _LINE_BYTES`."""
 

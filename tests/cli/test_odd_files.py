@@ -282,15 +282,24 @@ def test_a_text_that_is_not_a_table_is_rejected(
 
 
 @pytest.mark.parametrize(
-    ("content", "keys"),
+    ("name", "content", "keys"),
     [
-        (b"area\x01price\n1\x012\n3\x014\n", {"delimiter": "\x01"}),
-        ("area;price;ж;ю\n1;2;3;4\n3;4;5;6\n".encode("utf-16-le"), {"delimiter": ";", "encoding": "utf-16-le"}),
+        ("homes.csv", b"area\x01price\n1\x012\n3\x014\n", {"delimiter": "\x01"}),
+        (
+            "homes.csv",
+            "area;price;ж;ю\n1;2;3;4\n3;4;5;6\n".encode("utf-16-le"),
+            {"delimiter": ";", "encoding": "utf-16-le"},
+        ),
+        ("homes.csv", b"area,price,note\n1,2,\x02a\x03\x04b\n3,4,a long note\n", {}),
+        ("homes.csv", "area,price\n1,2\n3,4\n".encode("utf-32"), {"encoding": "utf-32"}),
+        ("homes.md", b"area,price\n1,2\n3,4\n", {}),
+        ("homes.jsonl.1.gz", gzip.compress(b' \n{"area": 1, "price": 2}\n{"area": 3, "price": 4}\n'), {}),
     ],
+    ids=["delimiter", "utf-16", "control", "utf-32", "document", "rotated"],
 )
-def test_a_rare_text_is_not_taken_for_a_binary_file(
-    write: Callable[..., Path], content: bytes, keys: dict[str, Any]
+def test_a_rare_text_is_not_taken_for_another_kind_of_file(
+    write: Callable[..., Path], name: str, content: bytes, keys: dict[str, Any]
 ) -> None:
-    path = write(content, "homes.csv")
+    path = write(content, name)
     table = open_table(DataConfig(["area"], "price", str(path), holdout=0, **keys), path.parent / "cache")
     assert rows(table).tolist() == [[1, 2], [3, 4]]

@@ -340,6 +340,7 @@ def test_a_refusal_is_one_sentence(
 
 LOSS = "loss=mse does not predict the classes of images. Set loss=sparse_categorical_crossentropy, or data.label_type="
 CSV_WORDS = "'data.features=[size,kind,sold]' data.target=price 'data.categorical=[kind]' 'data.dates=[sold]'"
+LONG = "x" * 300
 OWN_FILES = {
     "data=csv data.path=none.csv data.features=[a]": (
         "data.path: no such file: {here}/none.csv. data.target is not set. Add data.target=NAME. "
@@ -371,9 +372,18 @@ OWN_FILES = {
     ),
     "data=homes.csv": f"no such data: homes.csv. To train on a file, write data=csv data.path=homes.csv {CSV_WORDS}.",
     "homes.csv": f"cannot parse homes.csv. To train on a file, write data=csv data.path=homes.csv {CSV_WORDS}.",
-    "rows": (
-        "cannot parse rows. To train on a folder of images, write data=images data.path=rows model=cnn "
+    "photos": (
+        "cannot parse photos. To train on a folder of images, write data=images data.path=photos model=cnn "
         "loss=sparse_categorical_crossentropy."
+    ),
+    "rows": "cannot parse rows. Write KEY=VALUE, such as chunksize=100.",
+    LONG: f"cannot parse {LONG}. Write KEY=VALUE, such as chunksize=100.",
+    "data.path=homes.csv data.features=[size,kinds] data.target=price": (
+        "{here}/homes.csv has no column kinds. Did you mean kind?"
+    ),
+    "data.path=twins.csv": (
+        "{here}/twins.csv has no column sqft_living, price, which the default, data=houses, trains on. "
+        "For your own file, add data=csv 'data.features=[NAME,NAME]' data.target=NAME."
     ),
     # All columns that are not numbers, and the loss that suits them.
     "data=csv data.path=homes.csv data.features=[size,kind,sold,note] data.target=price": (
@@ -401,7 +411,9 @@ def test_a_refusal_names_everything_to_change(calls: Calls, words: str, sentence
     ]
     (tmp_path / "homes.csv").write_text("\n".join(["size,kind,sold,note,price", *rows]))
     (tmp_path / "README.md").write_text("# Homes\n")
+    (tmp_path / "twins.csv").write_text("a,a\n1,2\n")
     (tmp_path / "rows").mkdir()
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
     with pytest.raises(ConfigError) as refusal:
         run(*words.split())
     assert str(refusal.value) == sentence.format(here=tmp_path)

@@ -26,7 +26,7 @@ _STARTS = (
     (rb"\xd0\xcf\x11\xe0", "an Excel workbook in the old format", _SHEET),
     (rb"\x89HDF", "an HDF5 file", _SAVE),
     (rb"Obj\x01", "an Avro file", _SAVE),
-    (rb"PAR1|ARROW1\0", "a compressed Parquet or Feather file", "Decompress it."),
+    (rb"PAR1[\0-\x1f]|ARROW1\0", "a compressed Parquet or Feather file", "Decompress it."),
     (rb"<stata_dta>|[\x6e-\x73][\x01\x02]\x01\0", "a Stata file", _SAVE),
     (rb"\$FL[23]@\(#\)", "an SPSS file", _SAVE),
     (rb"\0{12}\xc2\xea\x81\x60", "a SAS file", _SAVE),
@@ -45,10 +45,14 @@ _MEMBERS = (
     (r"ppt/presentation\.xml", "a PowerPoint presentation", _SAVE),
     (r"content\.xml", "an OpenDocument file", _SHEET),
     (r"model\.weights\.h5", "a Keras model, not a table", READABLE),
+)
+"""The name of a file in a zip archive, what the archive is, and what to do."""
+
+_CONTENTS = (
     (r".*\.npy", "an archive of NumPy arrays", _SAVE),
     (r"(?i).*\.(png|jpe?g)", "an archive of images", f"Unzip it. {_IMAGES}"),
 )
-"""The name of a file in a zip archive, what the archive is, and what to do."""
+"""The names of all files in a zip archive, what the archive is, and what to do."""
 
 _DOCUMENTS = {
     "bib": "a bibliography",
@@ -67,8 +71,14 @@ _DOCUMENTS = {
 }
 """Kinds of text files that are not tables, by suffix."""
 
+_START, _MOST_CONTROL = 300, 0.1
+"""Number of bytes in which to look for control characters, and their maximum share in a text file."""
+
 _CONTROL = frozenset({*range(1, 9), *range(14, 27), *range(28, 32), 127})
 """Control characters that are rare in text; a text file may use one of them as a delimiter."""
+
+
+_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
 def check_kind(stream: Any, address: str, encoding: str = "utf-8") -> None:
@@ -77,11 +87,12 @@ def check_kind(stream: Any, address: str, encoding: str = "utf-8") -> None:
     Raises:
         ConfigError: The file is of another kind.
     """
-    start = stream.peek(300)
+    buffered = stream.peek(_START)
+    start = buffered[:_START]
     for pattern, kind, remedy in _STARTS:
         require(not re.match(pattern, start), f"{address} is {kind}. {remedy}")
     document = _DOCUMENTS.get(PurePath(name_of(address)).suffix[1:].lower(), "")
-    require(not document, f"{address} is {document}, not a table. {READABLE}")
+    require(not document or _has_fields(buffered), f"{address} is {document}, not a table. {READABLE}")
     require(not _is_binary(start, encoding), f"{address} is a binary file of an unknown kind. {READABLE}")
 
 
@@ -91,15 +102,24 @@ def check_members(names: Sequence[str], address: str) -> None:
     Raises:
         ConfigError: The archive is a file of another kind.
     """
-    for pattern, kind, remedy in _MEMBERS:
-        if any(re.fullmatch(pattern, name) for name in names):
-            raise ConfigError(f"{address} is {kind}. {remedy}")
+    for some, kinds in ((any, _MEMBERS), (all, _CONTENTS)):
+        for pattern, kind, remedy in kinds if names else ():
+            if some(re.fullmatch(pattern, name) for name in names):
+                raise ConfigError(f"{address} is {kind}. {remedy}")
+
+
+def _has_fields(start: bytes) -> bool:
+    """Return True if the first lines have the same number of a usual delimiter."""
+    lines = [line for line in start.split(b"\n")[:-1] if line.strip()][:3]
+    counts = [{line.count(mark) for line in lines} for mark in (b",", b";", b"\t", b"|")]
+    return len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
 
 
 def _is_binary(start: bytes, encoding: str) -> bool:
-    """Return True if a file with this start cannot be text in an encoding; False if it may be UTF-16."""
-    if "\n".encode(encoding) != b"\n" or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    """Return True if a file with this start cannot be text in an encoding; False if it may be UTF-16 or UTF-32."""
+    if "\n".encode(encoding) != b"\n" or start.startswith(_BOMS):
         return False
     even, odd = start[::2].count(0), start[1::2].count(0)
     may_be_utf16 = 4 * (even + odd) > len(start) and max(even, odd) > 4 * min(even, odd)
-    return not may_be_utf16 and len(_CONTROL.intersection(start)) > 2
+    control = sum(byte in _CONTROL for byte in start)
+    return not may_be_utf16 and len(_CONTROL.intersection(start)) > 2 and control > _MOST_CONTROL * len(start)

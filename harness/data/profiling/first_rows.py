@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from harness.config import AnyData, DataConfig, ImagesConfig, Loss
+from harness.data import synthetic_houses
 from harness.data.formats import open_source
 from harness.data.images.input import ImageFiles
 from harness.data.inputs import origin_of
@@ -57,8 +58,9 @@ def check_source(data: AnyData) -> list[str]:
 
 def _check_is_chosen(data: DataConfig, address: str, names: list[str]) -> None:
     """Reject the columns of the built-in data if a path is set to a file that has others."""
-    missing = ", ".join(name for name in data.columns if name not in names)
-    if missing and data.rows is not None:
+    lacking = [name for name in data.columns if name not in names]
+    if data.rows is not None and lacking and {*lacking} <= {*synthetic_houses.COLUMNS}:
+        missing = ", ".join(lacking)
         words = words_to_start(data.path, data.target) or "'data.features=[NAME,NAME]' data.target=NAME"
         raise ConfigError(
             f"{address} has no column {missing}, which the default, data=houses, trains on. For your own file, add "

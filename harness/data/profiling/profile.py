@@ -23,6 +23,7 @@ from harness.data.source import FLOAT32_MAX
 from harness.data.statistics import Drift, Moments
 from harness.data.text_hints import DATE_FORMATS, DATE_LIKE, ISO_DATE
 from harness.data.text_values import BOOLEANS, as_numbers
+from harness.errors import require
 
 MANY = 1000
 MOST_CELLS = 5_000_000
@@ -181,6 +182,7 @@ def profile(
     every = open_source(addresses[0], Selection((), dialect=dialect)).names()
     duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
     names = tuple(name for name in (every if columns is None else columns) if name not in duplicates)
+    require(bool(names), f"{addresses[0]}: every column has the same name as another one. Rename the columns.")
     selection = Selection(names, categorical=frozenset(names), dialect=dialect, block_bytes=block_bytes)
     found, rows, share = [ColumnProfile(name, dialect) for name in names], 0, 1.0
     for chunk, read, total in read_all(addresses, selection):

@@ -36,8 +36,10 @@ def words_to_start(path: str | Sequence[str], target: Any = None) -> str:
         target: The column to predict; another one is chosen if the file does not have it.
     """
     with contextlib.suppress(ConfigError, OSError, ValueError):
+        if any(map(scheme, [path] if isinstance(path, str) else path)):
+            return ""
         address = find_addresses(path)[0]
-        if scheme(address) or open_file(address).is_stream:
+        if open_file(address).is_stream:
             return ""
         is_text = isinstance(open_source(address, Selection(())), CsvSource)
         sniffed = sniff(open_file(address)) if is_text else Sniffed()
