@@ -31,12 +31,13 @@ preparation.PARSED_HERE = 1
 from harness.cli.main import main
 main()
 """
-SECONDS = 400
+SECONDS = 500
 """Maximum total time that the test waits."""
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ray_cluster.RayCluster]:
+def cluster(warm: Warm) -> Iterator[ray_cluster.RayCluster]:
+    """Two nodes in a network of their own; all that is started there ends with it, so `warm` is started before."""
     with ray_cluster.running() as made:
         yield made
 
