@@ -112,12 +112,17 @@ def test_a_closed_terminal_stops_a_sweep_at_the_next_block(tmp_path: Path) -> No
     (tmp_path / "small.csv").write_text(CSV)
     near, far = pty.openpty()
     words = [COMMAND, *TRAIN, "-m", "seed=0,1", "epochs=2000000"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests themselves may run under `nohup`.
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdin=far, stdout=far, stderr=far)
+    signal.signal(signal.SIGHUP, before)
     os.close(far)
     deadline = time.monotonic() + 120
     while len(stored(tmp_path)) < 3 and time.monotonic() < deadline:
         time.sleep(1)
     os.close(near)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(120) == 128 + signal.SIGHUP
+    try:
+        assert process.wait(120) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
     assert {run.info.status for run in stored(tmp_path)} == {"KILLED"}
