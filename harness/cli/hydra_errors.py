@@ -93,21 +93,20 @@ def _wrong_value(key: str, fault: str) -> str:
 def _on_file(path: str) -> str:
     """Return a sentence saying how to train on a file, or a folder of images; empty if there is none."""
     try:
-        is_folder = Path(path).is_dir()
-        if not path or not (is_folder or Path(path).exists()):
+        if not path or not Path(path).exists():
             return ""
     except OSError:  # For example, it is too long for a name.
         return ""
-    if is_folder:
+    if Path(path).is_dir():
         from harness.data.profiling.describe_images import has_images
 
         if not has_images(path):
             return ""
         classes = f"model=cnn loss={CLASSES_LOSS.value}"
         return f"To train on a folder of images, write data=images {override('data.path', path)} {classes}."
-    from harness.data.profiling.remedies import words_to_start
+    from harness.data.profiling.remedies import ANY_COLUMNS, words_to_start
 
-    words = words_to_start(path) or "'data.features=[NAME,NAME]' data.target=NAME"
+    words = words_to_start(path) or ANY_COLUMNS
     return f"To train on a file, write data=csv {override('data.path', path)} {words}."
 
 

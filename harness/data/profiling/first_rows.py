@@ -10,7 +10,7 @@ from harness.data import synthetic_houses
 from harness.data.formats import open_source
 from harness.data.images.input import ImageFiles
 from harness.data.inputs import origin_of
-from harness.data.profiling.remedies import FIRST_BYTES, describe_misfits, words_to_start
+from harness.data.profiling.remedies import ANY_COLUMNS, FIRST_BYTES, describe_misfits, words_to_start
 from harness.data.row_input import local_addresses
 from harness.data.selection import Selection
 from harness.data.storage.files import open_file
@@ -61,7 +61,7 @@ def _check_is_chosen(data: DataConfig, address: str, names: list[str]) -> None:
     lacking = [name for name in data.columns if name not in names]
     if data.rows is not None and lacking and {*lacking} <= {*synthetic_houses.COLUMNS}:
         missing = ", ".join(lacking)
-        words = words_to_start(data.path, data.target) or "'data.features=[NAME,NAME]' data.target=NAME"
+        words = words_to_start(data.path, data.target) or ANY_COLUMNS
         raise ConfigError(
             f"{address} has no column {missing}, which the default, data=houses, trains on. For your own file, add "
             f"data=csv {words}."

@@ -25,6 +25,9 @@ from harness.formatting import listed
 FIRST_BYTES = 64 << 10
 MOST_NAMES = 10
 
+ANY_COLUMNS = "'data.features=[NAME,NAME]' data.target=NAME"
+"""Arguments to show if `words_to_start` finds none."""
+
 
 def words_to_start(path: str | Sequence[str], target: Any = None) -> str:
     """Return arguments for a file's format, features and target, to add to `data=csv` and `data.path`.
